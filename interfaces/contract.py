@@ -1,0 +1,190 @@
+"""The words that every room, layer and test shares. Imports nothing of ours.
+
+A connection is a stream of four things: the peer speaks, the application speaks, time passes, the peer goes. A `Wire` turns
+bytes into events and back; a story (an `async def session(link, options, shared)`) pulls the next thing from its `Link`
+and answers it with `link.write` (to the peer) and `link.send` (to the application).
+"""
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+class ProtocolError(Exception):
+    """The peer broke the protocol. `code` is the protocol's own number for it (an HTTP status, an MQTT reason code)."""
+
+    def __init__(self, reason: str, code: int = 0):
+        super().__init__(reason)
+        self.reason, self.code = reason, code
+
+
+class ChannelFull(Exception):
+    """The application is behind: the channel holds all it may. Raised at the `send` that met it."""
+
+
+class MessageTooLarge(Exception):
+    """A message is larger than the layer carries. Raised at the `send` that met it."""
+
+
+class LayerDown(ChannelFull):
+    """The layer can't be reached. A kind of ChannelFull, because the peer is told the same: not now."""
+
+
+class NoVerdict(Exception):
+    """Nobody answered a question in time. The story gives the protocol's refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elapsed:
+    """Time passed: nothing came before the timeout given to `next`, `event`, `reply` or `drain`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The peer went, or the server ended the connection. Every later wait gives it again; `write` is then ignored."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HalfClosed:
+    """The peer will send no more, but may still read: a pipe into `nc -N` still wants its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The server is going down: finish what was begun, begin nothing new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A worker began to run this connection's first message. `owner` is the channel of an owner, or None when it was taken
+    by a plain worker, which owns nothing (see messages.md, Ownership)."""
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The worker process that owned this connection died."""
+    process: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """The owner has run some of what was sent to it: `link.room` is true again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A reply came that fits no format (it was logged and counted). The story gives its protocol's internal error."""
+    reason: str = ""
+
+
+class Wire(Protocol):
+    """Bytes <-> events of one connection. No clock, no socket, no layer.
+
+    A wire that multiplexes has `streams = True`; its events then have an attribute `stream` and each stream gets a link of
+    its own. `unread()` gives what was received but not yet turned into an event, and forgets it (an upgrade takes it)."""
+
+    def receive(self, data: bytes) -> bytes:
+        """Take bytes from the peer; return what the protocol owes at once (a pong), mostly b''."""
+
+    def next_event(self) -> Any | None:
+        """The next event, or None when more bytes are needed. Raises ProtocolError."""
+
+    def encode(self, event: Any) -> bytes:
+        """The bytes of an event to the peer. The one place that keeps CR, LF and NUL out of a line."""
+
+    def unread(self) -> bytes: ...
+
+
+class Link(Protocol):
+    """All that a story can do. One per connection, or one per stream where a protocol multiplexes.
+
+    Every wait may also give HalfClosed and Stopping, each once; Closed comes last, and again at every later wait."""
+    peer: list | None                 # [host, port] of the client, or None (a Unix socket)
+    server: list | None               # [host, port] that it reached
+    tls: dict | None                  # {version, cipher, sni, peer_subject, peer_fingerprint_sha256}, or None
+    reply_channel: str                # the connection's identity (the request's, in HTTP)
+    now: Callable[[], float]          # the layer's time, seconds since the epoch
+    wire: Wire                        # for what it tells about itself
+    owner: str | None                 # the channel of the worker process that owns the connection, or None
+    window: int                       # messages that may be out to an owner (messages.md, Credit); a story may set it
+    room: bool                        # the owner's window has room for another message
+
+    async def next(self, timeout: float | None = None): ...      # what comes first: event | reply | Elapsed | Closed
+    async def event(self, timeout: float | None = None): ...     # only the peer: event | Elapsed | Closed
+    async def reply(self, timeout: float | None = None): ...     # only the application: reply | Taken | Handled | Lost | Unreadable | Elapsed | Closed
+    async def ask(self, message, timeout: float): ...            # send a question, give its verdict; raises NoVerdict, ChannelFull
+    async def send(self, message, channel=None, patience=0.0, deadline=None): ...  # raises ChannelFull, MessageTooLarge
+    async def tell(self, message): ...                           # like send, for news that nobody need hear: never raises
+    async def drop(self, channel: str): ...                      # what waits on a channel (a body) is not wanted any more
+    async def drain(self, timeout: float | None = None): ...     # until the peer has read enough: None | Elapsed | Closed
+    def write(self, event) -> int: ...                           # to the peer; gives the number of bytes
+    def renew(self): ...                                         # a fresh reply channel: a late reply never reaches the next request
+    def become(self, name: str, event): ...                      # another interface goes on from this event and the unread bytes
+    def close(self, reason: str = "", linger: bool = False): ... # after what was written has gone out
+    def abort(self, reason: str): ...                            # at once, whatever is still to be written
+    def log(self, text: str): ...                                # one line about this connection
+    def access(self, line: Callable[[], str]): ...               # a line of the access log, made only if there is one
+
+
+class Done:
+    """An awaitable that has already happened: what a layer's `send` gives when it needs no round trip."""
+    __slots__ = ()
+
+    def __await__(self):
+        return iter(())
+
+
+DONE = Done()
+Deliver = Callable[[str, Any], None]
+
+
+class ChannelLayer(Protocol):
+    """The server's side of a channel layer. Messages are dicts. Every awaitable is a Deferred or DONE."""
+
+    def send(self, channel: str, message: dict) -> Awaitable[None]:
+        """Raises ChannelFull or MessageTooLarge, at the call or from the awaitable. `message["deadline"]`, where it is
+        there, is when the message expires."""
+
+    def open(self, prefix: str, deliver: Deliver) -> Awaitable["Address"]:
+        """Open this process's own address. From then on `deliver(connection, item)` is called for what is sent to
+        `<address.prefix>!<connection>`: a message dict, Taken, or Lost; `deliver("", Lost(process))` when a process that
+        owned connections is gone. Never called from inside `send` of the same stack."""
+
+    def group_add(self, group: str, channel: str) -> Awaitable[None]: ...
+    def group_discard(self, group: str, channel: str) -> Awaitable[None]: ...
+    def group_send(self, group: str, message: dict) -> Awaitable[None]: ...
+    def delete(self, channel: str) -> Awaitable[None]: ...       # drop what waits on a channel (a body nobody reads any more)
+    def listening(self, channel: str) -> bool: ...               # False where it is known that nobody reads the channel
+    def close(self) -> Awaitable[None]: ...
+
+
+class Address(Protocol):
+    prefix: str                                                  # channel names are f"{prefix}!{connection}"
+
+    def forget(self, connection: str) -> None: ...               # this connection is over: out of all groups, owned by nobody
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A protocol the house speaks: everything it is, in one value. Found by entry point `channels_interfaces`.
+
+    `wire(options)` makes the Wire of a new connection. `session(link, options, shared)` is its story. `sends` and `replies`
+    are the formats (schema.message, schema.Spelling). `options` is a frozen dataclass whose fields are made by `option`.
+    `shared(options)` makes what the connections of one process have in common; None where there is nothing."""
+    name: str
+    summary: str
+    wire: Callable[[Any], Wire]
+    session: Callable[[Link, Any, Any], Coroutine]
+    sends: tuple = ()
+    replies: tuple = ()
+    options: type | None = None
+    role: str = "listen"                                         # "listen" | "connect" | "upgrade"
+    shared: Callable[[Any], Any] | None = None
+
+
+def option(default: Any, help: str, parse: Callable[[str], Any] | None = None, flag: str | None = None) -> Any:
+    """A field of an options class. It becomes `--<interface>-<field>`, or `--<flag>`. `parse` turns the text into the value
+    (by default the default's own type; a bool becomes a switch; a tuple may be given again and again, an item each time).
+    A ValueError from `parse` is shown to the user."""
+    return field(default=default, metadata={"help": help, "parse": parse, "flag": flag})
