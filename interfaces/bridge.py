@@ -1,0 +1,521 @@
+"""One transport <-> its links <-> the layer. All flow control and all timers are here, once, for every protocol.
+
+How a byte gets to the application and back
+
+    socket -> Connection.dataReceived -> wire.receive        the peer speaks
+           -> Link.wake -> story.send(event)                 the story goes on where it waited ...
+           -> link.send -> layer.send                        ... and tells the application
+    layer  -> Exchange.deliver -> Link.deliver               the application speaks
+           -> Link.wake -> story.send(reply)                 the story goes on ...
+           -> link.write -> wire.encode -> transport.write   ... and tells the peer
+
+A story is a coroutine that is driven by hand: whenever something happens that it waits for, `step` sends that thing into
+it, and it runs until it waits again. There is no Deferred and no task per step (a story driven through Deferreds costs
+twice as much), and no re-entrancy: what happens while a story runs waits in a box until the story asks.
+
+Back-pressure comes for nothing. A story that is busy does not pull events; what the peer sent meanwhile is counted, and at
+READ_AHEAD bytes the socket is no longer read, so that TCP tells the peer. Towards the peer the transport tells when its
+buffer is full; `link.drain()` waits for it. Towards an owner `link.room` says whether its window is open. What the
+application sends while the peer does not read waits in the link's box; a box over `max_buffer` ends the connection ("slow").
+
+Time: each connection has one timer. A wait sets a deadline; the timer is moved only when it would fire too late, and when
+it fires early it is armed again. A keep-alive connection that serves a thousand requests a second re-arms it twice a minute.
+"""
+import select
+import socket
+from collections import deque
+
+from twisted.internet import interfaces, protocol
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from interfaces.contract import (
+    ChannelFull, Closed, Elapsed, HalfClosed, Handled, Lost, MessageTooLarge, NoVerdict, ProtocolError, Stopping, Taken,
+    Unreadable,
+)
+from interfaces.schema import BadMessage
+
+READ_AHEAD = 64 * 1024          # a guess: one read of Twisted's
+LINGER = 5.0                    # seconds; nginx's lingering_timeout
+FLUSH = 30.0                    # seconds for a peer to take what was written before a close; nginx's send_timeout is 60
+WINDOW = 64                     # messages.md, Credit: messages out to an owner
+EVENT, REPLY, DRAIN, PAUSE = 1, 2, 4, 8     # what a link waits for
+ELAPSED, HALF_CLOSED, STOPPING, HANDLED = Elapsed(), HalfClosed(), Stopping(), Handled()
+
+
+class Wait:
+    """What a story yields: it waits for what its link says."""
+
+    def __await__(self):
+        return (yield self)
+
+
+WAIT = Wait()
+
+
+class Link:
+    """The only thing a story sees. contract.Link says what each method promises."""
+    __slots__ = ("connection", "stream", "story", "running", "waiting", "deadline", "box", "boxed", "events", "signals",
+                 "ended", "name", "owner", "order", "handled", "window", "successor")
+
+    def __init__(self, connection, stream=None):
+        self.connection, self.stream = connection, stream
+        self.story = self.ended = self.name = self.owner = self.deadline = self.successor = None
+        self.running, self.waiting = False, 0
+        self.box, self.boxed = None, 0          # replies that wait for the story, and their size
+        self.events = self.signals = None       # a stream's events; HalfClosed and Stopping
+        self.order, self.handled, self.window = 0, -1, WINDOW
+
+    # facts
+
+    peer = property(lambda self: self.connection.peer)
+    server = property(lambda self: self.connection.server)
+    tls = property(lambda self: self.connection.tls_facts())
+    wire = property(lambda self: self.connection.wire)
+    room = property(lambda self: self.order - self.handled <= self.window)
+
+    @property
+    def reply_channel(self) -> str:
+        exchange = self.connection.factory.exchange
+        if self.name is None:
+            self.name = exchange.enter(self)
+        return f"{exchange.address.prefix}!{self.name}"
+
+    def now(self) -> float:
+        return self.connection.clock.seconds()
+
+    # waiting
+
+    async def next(self, timeout=None):
+        return self.take(EVENT | REPLY) or await self.wait(EVENT | REPLY, timeout)
+
+    async def event(self, timeout=None):
+        return self.take(EVENT) or await self.wait(EVENT, timeout)
+
+    async def reply(self, timeout=None):
+        return self.take(REPLY) or await self.wait(REPLY, timeout)
+
+    async def drain(self, timeout=None):
+        if self.connection.drained or self.ended:
+            return self.ended
+        item = await self.wait(DRAIN, timeout)
+        return None if item is HANDLED else item
+
+    def take(self, wants: int):
+        """What is here already and wanted, or None."""
+        if wants & REPLY and self.box:
+            item, size = self.box.popleft()
+            self.boxed -= size
+            return item
+        if wants & EVENT:
+            event = self.events.popleft() if self.events else self.connection.pull()
+            if event is not None:
+                return event
+        if self.signals and wants & (EVENT | REPLY):
+            return self.signals.pop(0)
+        return self.ended
+
+    async def wait(self, wants: int, timeout):
+        self.waiting = wants
+        if timeout is not None:
+            self.deadline = self.connection.arm(timeout)
+        return await WAIT
+
+    # the story
+
+    def start(self, story):
+        self.story = story
+        self.step(None)
+
+    def wake(self):
+        """Something may have come that the story waits for."""
+        if self.running or not self.waiting:
+            return
+        try:
+            item = self.take(self.waiting)
+        except ProtocolError as error:
+            self.step(None, error)
+        else:
+            if item is not None:
+                self.step(item)
+
+    def step(self, value, error=None):
+        self.running, self.waiting, self.deadline = True, 0, None
+        try:
+            yielded = self.story.send(value) if error is None else self.story.throw(error)
+        except StopIteration:
+            self.running = False
+            self.over()
+        except Exception:
+            self.running = False
+            self.connection.log.failure("the story of {peer} failed", peer=self.connection.peer)
+            self.abort("a fault of the server's own")
+            self.over()
+        else:
+            self.running = False
+            if yielded is not WAIT:             # a layer's Deferred: the round trip of a send
+                yielded.addCallbacks(self.step, lambda failure: self.step(None, failure.value))
+
+    def over(self):
+        """The story has ended."""
+        self.story = None
+        self.forget()
+        self.connection.finished(self)
+
+    def signal(self, item):
+        self.signals = (self.signals or []) + [item]
+        self.wake()
+
+    # the application
+
+    def deliver(self, item):
+        if item.__class__ is dict:
+            item = self.read(item)
+            if item is None:
+                return
+        if self.waiting & REPLY and not self.running and not self.box:
+            self.step(item)                     # the common case: the story waits for just this
+            return
+        size = len(getattr(item, "body", b"")) + 200    # a guess of what the objects take
+        self.boxed += size
+        if self.boxed > self.connection.factory.exchange.max_buffer:
+            self.abort("slow: the peer does not read what the application sends")
+            return
+        if self.box is None:
+            self.box = deque()
+        self.box.append((item, size))
+        self.wake()
+
+    def read(self, message: dict):
+        """The event that a reply is, or None where it is only the bridge's business."""
+        if "handled" in message:
+            self.credit(message["handled"])
+        if message.get("type") == "interface.credit":
+            return None
+        try:
+            return self.connection.interface_replies().read(message)
+        except BadMessage as error:
+            self.connection.factory.exchange.unreadable += 1
+            self.log(f"a reply that can't be read: {error}")
+            return Unreadable(str(error))
+
+    def credit(self, handled):
+        if handled.__class__ is not int or not self.handled < handled < self.order:
+            return
+        full = not self.room
+        self.handled = handled
+        if full and self.room:
+            self.deliver(HANDLED)
+
+    async def send(self, message, channel=None, patience=0.0, deadline=None):
+        encoded = message.encode(message)
+        encoded["reply_channel"] = self.reply_channel
+        if deadline is not None:
+            encoded["deadline"] = deadline
+        if channel is None:
+            channel = self.owner or message.channel
+            encoded["order"] = self.order
+        layer, until, pause = self.connection.factory.exchange.layer, self.now() + patience, 0.01
+        while True:
+            try:
+                await layer.send(channel, encoded)
+            except ChannelFull:
+                if self.now() + pause > until or await self.wait(PAUSE, pause) is not ELAPSED:
+                    raise
+                pause = min(pause * 2, 0.2)
+            else:
+                self.order += "order" in encoded
+                return
+
+    async def tell(self, message):
+        layer = self.connection.factory.exchange.layer
+        if self.owner is None and not layer.listening(message.channel):
+            return
+        try:
+            await self.send(message)
+        except (ChannelFull, MessageTooLarge) as error:
+            self.log(f"{message.name} was not sent: {error!r}")
+
+    async def drop(self, channel):
+        await self.connection.factory.exchange.layer.delete(channel)
+
+    async def ask(self, message, timeout):
+        until = self.now() + timeout
+        await self.send(message, deadline=until)
+        while True:
+            item = await self.reply(until - self.now())
+            if item.__class__ in (Elapsed, Lost, Unreadable):
+                raise NoVerdict(type(item).__name__)
+            if item.__class__ not in (Taken, Handled, HalfClosed, Stopping):
+                return item
+
+    def renew(self):
+        self.forget()
+        self.box, self.boxed = None, 0
+        self.order, self.handled = 0, -1
+
+    def forget(self):
+        if self.name is not None:
+            self.connection.factory.exchange.leave(self.name)
+            self.name = self.owner = None
+
+    # the peer
+
+    def write(self, event) -> int:
+        return self.connection.write(event, self)
+
+    def become(self, name, event):
+        self.successor = (name, event)
+
+    def close(self, reason="", linger=False):
+        self.connection.close(reason, linger)
+
+    def abort(self, reason):
+        self.connection.abort(reason)
+
+    def log(self, text):
+        self.connection.log.info("{peer}: {text}", peer=self.connection.named(), text=text)
+
+    def access(self, line):
+        if self.connection.factory.access is not None:
+            self.connection.factory.access(line())
+
+
+@implementer(interfaces.IHalfCloseableProtocol, interfaces.IPushProducer)
+class Connection(protocol.Protocol):
+    """One transport, its wire and its links. The one Twisted protocol of the house."""
+
+    def __init__(self, factory):
+        self.factory, self.interface = factory, factory.interface
+        self.clock, self.log = factory.exchange.clock, factory.log
+        self.wire = self.interface.wire(factory.options)
+        self.streams = getattr(self.wire, "streams", False)
+        self.links = {}
+        self.timer = self.tls = None
+        self.unpulled = 0                   # bytes received since the story last wanted more
+        self.reading = self.drained = True
+        self.closing = self.gone = self.half_closed = False
+        self.peer = self.server = self.probe = None
+
+    # from Twisted
+
+    def connectionMade(self):
+        self.peer, self.server = address(self.transport.getPeer()), address(self.transport.getHost())
+        if self.peer is not None and hasattr(self.transport, "setTcpNoDelay"):
+            self.transport.setTcpNoDelay(True)      # an answer is written whole; Nagle could only delay its last segment
+        self.transport.registerProducer(self, True)
+        if not self.streams:
+            self.begin(None)
+
+    def dataReceived(self, data):
+        if self.closing:
+            return                          # a lingering close reads only to keep the peer from being reset
+        self.unpulled += len(data)
+        owed = self.wire.receive(data)
+        if owed:
+            self.transport.write(owed)
+        if self.streams:
+            self.distribute()
+        else:
+            self.links[None].wake()
+        if self.unpulled > READ_AHEAD and self.reading and not self.gone:
+            self.reading = False
+            self.transport.pauseProducing()
+
+    def readConnectionLost(self):
+        if self.closing:
+            self.transport.loseConnection()
+            return
+        self.reading, self.half_closed = False, True
+        self.probe = self.clock.callLater(1.0, self.look)
+        for link in list(self.links.values()):
+            link.signal(HALF_CLOSED)
+
+    def writeConnectionLost(self):
+        pass                                # only after our own loseWriteConnection, in a lingering close
+
+    def connectionLost(self, reason=protocol.connectionDone):
+        self.gone = True
+        for timer in (self.timer, self.probe):
+            if timer is not None:
+                timer.cancel()
+        self.timer = self.probe = None
+        self.end(self.closing or reason.getErrorMessage())
+        self.factory.left(self)
+
+    def pauseProducing(self):
+        self.drained = False
+
+    def resumeProducing(self):
+        self.drained = True
+        for link in list(self.links.values()):
+            if link.waiting & DRAIN and not link.running:
+                link.step(HANDLED)
+
+    def stopProducing(self):
+        pass                                # connectionLost says it
+
+    # the links
+
+    def begin(self, stream):
+        link = self.links[stream] = Link(self, stream)
+        link.start(self.interface.session(link, self.factory.options, self.factory.shared))
+        return link
+
+    def finished(self, link):
+        if self.links.get(link.stream) is not link:
+            return
+        del self.links[link.stream]
+        if link.successor is not None and not self.gone:
+            self.upgrade(*link.successor)
+        elif not self.streams:
+            self.close()
+
+    def upgrade(self, name, event):
+        self.factory = self.factory.sibling(name)
+        self.interface = self.factory.interface
+        unread = self.wire.unread()
+        self.wire = self.interface.wire(self.factory.options)
+        link = self.links[None] = Link(self)
+        link.events = deque([event])
+        link.start(self.interface.session(link, self.factory.options, self.factory.shared))
+        if unread and not self.closing:
+            self.unpulled = 0
+            self.dataReceived(unread)
+
+    def distribute(self):
+        """A multiplexed wire: every event to the link of its stream. The wire's own flow control bounds what waits there."""
+        while (event := self.pull()) is not None:
+            link = self.links.get(event.stream) or self.begin(event.stream)
+            if link.events is None:
+                link.events = deque()
+            link.events.append(event)
+            link.wake()
+
+    def pull(self):
+        event = self.wire.next_event()
+        if event is None:
+            self.unpulled = 0
+            if not self.reading and not self.gone and not self.closing and not self.half_closed:
+                self.reading = True
+                self.transport.resumeProducing()
+        return event
+
+    def interface_replies(self):
+        return self.factory.replies
+
+    # writing and ending
+
+    def write(self, event, link) -> int:
+        if self.closing or self.gone:
+            return 0
+        data = self.wire.encode(event, link.stream) if self.streams else self.wire.encode(event)
+        self.transport.write(data)
+        return len(data)
+
+    def close(self, reason="", linger=False):
+        """End after what was written has gone out. `linger`: the peer may still be sending; a plain close would make the
+        kernel reset the connection and take our last words away from it (RFC 9112 9.6)."""
+        if self.closing or self.gone:
+            return
+        self.closing = reason or "closed"
+        self.transport.unregisterProducer()
+        if linger and not self.half_closed and hasattr(self.transport, "loseWriteConnection"):
+            self.transport.loseWriteConnection()
+            if not self.reading:
+                self.transport.resumeProducing()
+            self.arm(LINGER)
+        else:
+            self.transport.loseConnection()
+            self.arm(FLUSH)
+        if reason:
+            self.log.info("{peer}: {reason}", peer=self.named(), reason=reason)
+        self.end(reason)
+
+    def abort(self, reason):
+        if self.gone:
+            return
+        if not self.closing:
+            self.log.info("{peer}: {reason}", peer=self.named(), reason=reason)
+        self.closing = reason
+        self.transport.abortConnection()
+        self.end(reason)
+
+    def end(self, reason):
+        """Tell every story that the peer is gone."""
+        ended = Closed(str(reason or ""))
+        for link in list(self.links.values()):
+            if link.ended is None:
+                link.ended = ended
+                link.wake()
+
+    def stop(self):
+        for link in list(self.links.values()):
+            link.signal(STOPPING)
+
+    # time
+
+    def arm(self, timeout: float) -> float:
+        """The one timer of the connection fires at the earliest deadline, or a little before and is armed again."""
+        deadline = self.clock.seconds() + timeout
+        timer = self.timer
+        if timer is None:
+            self.timer = self.clock.callLater(timeout, self.ring)
+        elif timer.getTime() > deadline:
+            timer.reset(timeout)
+        return deadline
+
+    def ring(self):
+        self.timer = None
+        if self.closing:
+            self.abort("slow: the peer does not take the end")
+            return
+        now, soonest = self.clock.seconds(), None
+        for link in list(self.links.values()):
+            if link.deadline is None:
+                continue
+            if link.deadline <= now:
+                link.step(ELAPSED)
+            elif soonest is None or link.deadline < soonest:
+                soonest = link.deadline
+        if soonest is not None:
+            self.arm(soonest - now)
+
+    def look(self):
+        """After a FIN nothing tells whether the peer still reads. If it does not, whatever is written is answered by a reset,
+        which Twisted does not see (it no longer watches a socket whose reading side has ended): so look every second."""
+        self.probe = None
+        if isinstance(getattr(self.transport, "socket", None), socket.socket):
+            poll = select.poll()
+            poll.register(self.transport.fileno(), 0)       # POLLHUP and POLLERR are always reported
+            if poll.poll(0):
+                self.abort("left")
+                return
+        self.probe = self.clock.callLater(1.0, self.look)
+
+    # facts
+
+    def named(self) -> str:
+        return "-" if self.peer is None else f"{self.peer[0]}:{self.peer[1]}"
+
+    def tls_facts(self):
+        if self.tls is None and interfaces.ISSLTransport.providedBy(self.transport):
+            self.tls = tls_facts(self.transport)
+        return self.tls
+
+
+def address(found):
+    return [found.host, found.port] if hasattr(found, "host") else None
+
+
+def tls_facts(transport) -> dict:
+    connection, certificate = transport.getHandle(), transport.getPeerCertificate()
+    sni = connection.get_servername()
+    return {
+        "version": connection.get_protocol_version_name(), "cipher": connection.get_cipher_name(),
+        "sni": None if sni is None else sni.decode("idna"),
+        "peer_subject": None if certificate is None else "".join(
+            f"/{name.decode()}={value.decode()}" for name, value in certificate.get_subject().get_components()),
+        "peer_fingerprint_sha256": None if certificate is None else
+            certificate.digest("sha256").decode().replace(":", "").lower(),
+    }

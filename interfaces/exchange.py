@@ -1,0 +1,69 @@
+"""One reader per process: what the layer delivers finds its link here."""
+import secrets
+
+from twisted.logger import Logger
+
+from interfaces.contract import Lost, Taken
+
+log = Logger(namespace="interfaces.exchange")
+NAME_BYTES = 16                 # messages.md: 128 bits, unguessable
+
+
+class Exchange:
+    """The reply channels of one process, and the worker processes that own connections."""
+
+    def __init__(self, layer, clock, max_buffer: int = 16 * 1024 * 1024):
+        self.layer, self.clock, self.max_buffer = layer, clock, max_buffer
+        self.address = None
+        self.links = {}         # connection name -> Link
+        self.owned = {}         # worker process -> {connection name: Link}
+        self.late = 0           # replies to connections that are gone
+        self.unreadable = 0     # replies that fit no format
+
+    async def open(self):
+        self.address = await self.layer.open("interface", self.deliver)
+
+    def enter(self, link) -> str:
+        """A fresh connection name for a link."""
+        name = secrets.token_urlsafe(NAME_BYTES)
+        self.links[name] = link
+        return name
+
+    def leave(self, name: str):
+        link = self.links.pop(name, None)
+        if link is not None:
+            self.disown(name, link)
+        self.address.forget(name)
+
+    def disown(self, name: str, link):
+        if link.owner is not None:
+            process = link.owner.partition("!")[0]
+            owned = self.owned.get(process)
+            if owned is not None:
+                owned.pop(name, None)
+                if not owned:
+                    del self.owned[process]
+            link.owner = None
+
+    def deliver(self, name: str, item):
+        link = self.links.get(name)
+        if link is None:
+            if item.__class__ is Lost:
+                self.lost(item)
+            elif item.__class__ is dict:
+                self.late += 1
+            return
+        if item.__class__ is Taken:
+            self.taken(name, link, item)
+        link.deliver(item)
+
+    def taken(self, name: str, link, item: Taken):
+        self.disown(name, link)
+        if item.owner is not None:
+            link.owner = item.owner
+            self.owned.setdefault(item.owner.partition("!")[0], {})[name] = link
+
+    def lost(self, item: Lost):
+        for link in self.owned.pop(item.process, {}).values():
+            link.owner = None
+            link.deliver(item)
