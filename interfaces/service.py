@@ -1,0 +1,168 @@
+"""Interfaces and endpoints -> Twisted services: start, drain, stop."""
+import os
+import resource
+import sys
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, maybeDeferred
+from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
+
+from interfaces.access import AccessLog
+from interfaces.bridge import Connection
+from interfaces.exchange import Exchange
+from interfaces.options import endpoint, options_class
+from interfaces.schema import Replies
+
+Options = options_class()
+SPARE_FILES = 100       # descriptors kept for the hub, logs, libraries: a guess
+
+
+class ConnectionFactory(ServerFactory):
+    """The connections of one interface: what they share, and how many there may be."""
+    noisy = False
+
+    def __init__(self, interface, options, exchange, access=None, limits=(0, 0)):
+        self.interface, self.options, self.exchange = interface, options, exchange
+        self.replies = Replies(interface.replies)
+        self.shared = interface.shared(options) if interface.shared else None
+        self.log = Logger(namespace=f"interfaces.{interface.name}")
+        self.access = access
+        self.most, self.most_per_address = limits
+        self.connections, self.addresses, self.refused = set(), {}, 0
+        self.siblings, self.empty = {}, None
+
+    def buildProtocol(self, addr):
+        host = getattr(addr, "host", None)
+        if self.most and len(self.connections) >= self.most:
+            return self.refuse(host, f"over {self.most} connections")
+        if self.most_per_address and host and self.addresses.get(host, 0) >= self.most_per_address:
+            return self.refuse(host, f"over {self.most_per_address} connections of one address")
+        connection = Connection(self)
+        self.connections.add(connection)
+        if host:
+            self.addresses[host] = self.addresses.get(host, 0) + 1
+        connection.host = host
+        return connection
+
+    def refuse(self, host, why):
+        self.refused += 1
+        if self.refused & (self.refused - 1) == 0:      # the 1st, 2nd, 4th, 8th ...: a flood must not fill the disk
+            self.log.warn("{host}: refused, {why} ({count} so far)", host=host, why=why, count=self.refused)
+
+    def left(self, connection):
+        self.connections.discard(connection)
+        host = connection.host
+        if host:
+            count = self.addresses.pop(host, 0) - 1
+            if count > 0:
+                self.addresses[host] = count
+        if self.empty is not None and not self.connections:
+            self.empty.callback(None)
+            self.empty = None
+
+    def sibling(self, name):
+        """The factory of the interface to which a connection is handed over (`link.become`)."""
+        return self.siblings[name]
+
+    def drain(self):
+        """Tell every connection to finish. A Deferred that fires when the last one has."""
+        if not self.connections:
+            return maybeDeferred(lambda: None)
+        self.empty = Deferred()
+        for connection in list(self.connections):
+            connection.stop()
+        return self.empty if self.empty is not None else maybeDeferred(lambda: None)
+
+
+class InterfaceServer(Service):
+    """Everything one `twistd channels-interfaces` runs, in the order in which it must start and stop."""
+
+    def __init__(self, options, reactor):
+        self.options, self.reactor = options, reactor
+        self.ports, self.factories = [], {}
+        self.layer = self.worker = None
+
+    def privilegedStartService(self):
+        """Ports below 1024 are opened before --uid takes effect."""
+        raise_files_limit()
+        common = self.options.common
+        self.exchange = Exchange(None, self.reactor, common["max-buffer"])
+        self.access = AccessLog(common["access-log"], self.reactor)
+        for name, interface in self.options.interfaces.items():
+            limits = self.options.listener[name]
+            self.factories[name] = ConnectionFactory(
+                interface, self.options.settings.get(name), self.exchange,
+                self.access.write if common["access-log"] else None,
+                (limits["max-connections"], limits["max-per-address"]))
+        for factory in self.factories.values():
+            factory.siblings = self.factories
+        for name, text in self.options.listen:
+            listening = endpoint(self.reactor, text).listen(self.factories[name])
+            listening.addCallbacks(self.ports.append, lambda failure, text=text, name=name: self.fail(
+                f"--{name} {text}: {failure.getErrorMessage()}"))
+
+    def startService(self):
+        """The hub's socket is made after --uid took effect, so that it belongs to the user whose workers will use it."""
+        super().startService()
+        self.access.start()
+        from interfaces.layers import open_layer
+        common = self.options.common
+        try:
+            self.layer = self.exchange.layer = open_layer(
+                "memory:" if common["app"] else common["layer"], self.reactor, mode=int(common["local-mode"], 8),
+                group=common["local-group"] or None, max_message=common["max-message"])
+            if common["app"]:
+                from interfaces.worker.inprocess import serve_in_thread
+                self.worker = serve_in_thread(common["app"], self.layer)
+        except (OSError, ValueError, ImportError) as error:
+            self.fail(str(error))
+        ensureDeferred(self.exchange.open()).addErrback(
+            lambda failure: self.fail(f"the layer can't be opened: {failure.getErrorMessage()}"))
+
+    def fail(self, sentence: str):
+        """The server can't start. In the foreground the user gets the sentence alone; a daemon's parent shows the exception."""
+        if self.options.parent is not None and self.options.parent.get("nodaemon"):
+            pidfile = self.options.parent.get("pidfile")
+            if pidfile and os.path.exists(pidfile):
+                os.unlink(pidfile)
+            print(f"channels-interfaces: {sentence}", file=sys.stderr, flush=True)
+            os._exit(1)         # twistd turns SystemExit inside a reactor callback into a log line and goes on without us
+        raise RuntimeError(sentence)
+
+    async def leave(self):
+        for port in self.ports:
+            await maybeDeferred(port.stopListening)
+        drained = DeferredList([factory.drain() for factory in self.factories.values()])
+        timer = self.reactor.callLater(self.options.common["grace"], self.cut)
+        await drained
+        if timer.active():
+            timer.cancel()
+        if self.worker is not None:
+            self.worker.stop()
+        await self.layer.close()
+        self.access.close()
+
+    def cut(self):
+        for factory in self.factories.values():
+            for connection in list(factory.connections):
+                connection.abort("the server is going down")
+
+    def stopService(self):
+        super().stopService()
+        return ensureDeferred(self.leave())
+
+
+def raise_files_limit():
+    """10,000 sockets need 10,000 descriptors; the usual soft limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def makeService(options):
+    """What twistd calls with the parsed options."""
+    from twisted.internet import reactor       # twistd has installed it by now
+    service = MultiService()
+    InterfaceServer(options, reactor).setServiceParent(service)
+    return service
