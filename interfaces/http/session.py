@@ -106,14 +106,15 @@ class Turn:
             return await link.reply(self.patience())
         began = link.now()
         item = await link.next(self.patience())
-        upload.waited += link.now() - began
+        upload.count(item, link.now() - began)
         return item
 
     def patience(self) -> float | None:
         """Seconds until something is due."""
         upload, now = self.upload, self.link.now()
-        due = [at for at in (None if self.begun else self.until, self.comment_at, self.probe_at, upload.retry_at)
-               if at is not None]
+        due = [at for at in (self.comment_at, self.probe_at, upload.retry_at) if at is not None]
+        if not self.begun and not upload.wants:
+            due.append(self.until)
         if upload.wants:
             due.append(now + upload.patience)
         return max(min(due) - now, 0.0) if due else None
@@ -126,6 +127,7 @@ class Turn:
                 self.upload.taken(owner)
             case Data() | End():
                 self.upload.take(item)
+                self.until = self.link.now() + self.options.timeout     # a worker's time begins when it can go on
             case Elapsed():
                 return await self.elapsed()
             case Closed():
@@ -210,8 +212,8 @@ class Turn:
             link.abort("cut short by the application")
             return False
         self.access()
+        await self.upload.give_up()
         if self.upload.pending:
-            await self.upload.give_up()
             link.close(linger=True)
             return False
         if self.last or not wire.keep_alive:
@@ -241,10 +243,10 @@ class Turn:
 
     async def elapsed(self) -> bool:
         link, now = self.link, self.link.now()
+        if self.upload.wants and self.upload.patience < 0.001:      # a float's rounding
+            return await self.fail(408, "the body took too long")
         if not self.begun and now >= self.until:
             return await self.fail(504, "no answer in time")
-        if self.upload.wants and self.upload.patience <= 0:
-            return await self.fail(408, "the body took too long")
         if self.comment_at is not None and now >= self.comment_at:
             return await self.answer(HttpResponse(body=b":\n\n", more_body=True))
         if self.probe_at is not None and now >= self.probe_at:

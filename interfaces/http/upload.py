@@ -11,21 +11,22 @@ RETRY = 0.05                # seconds until a full body channel is tried again: 
 
 class Upload:
     """`pending`: not all of the body has been passed on. `wants`: the peer may send more now."""
-    __slots__ = ("link", "grace", "held", "ended", "passed", "sink", "channel", "received", "waited", "retry_at")
+    __slots__ = ("link", "grace", "held", "ended", "passed", "sink", "channel", "received", "waited", "stalled", "retry_at")
 
     def __init__(self, link, grace: float):
         self.link, self.grace = link, grace     # seconds that the peer may keep us waiting, beside MIN_RATE
         self.held, self.ended, self.passed = b"", False, False
         self.sink = self.channel = self.retry_at = None
-        self.received, self.waited = 0, 0.0
+        self.received, self.waited, self.stalled = 0, 0.0, 0.0
 
     pending = property(lambda self: not self.passed)
     wants = property(lambda self: self.sink is not None and not self.ended and not self.held)
 
     @property
     def patience(self) -> float:
-        """Seconds that the peer still has. What we make it wait is not counted against it."""
-        return self.grace + self.received / MIN_RATE - self.waited
+        """Seconds that the peer still has: never more than the grace at once, and MIN_RATE over all. What we make it wait
+        is not counted against it."""
+        return self.grace - max(self.stalled, self.waited - self.received / MIN_RATE)
 
     async def first_part(self):
         """Reads at most one part. Gives the Closed or HalfClosed that came between; raises ProtocolError 408."""
@@ -33,12 +34,11 @@ class Upload:
         while not self.ended and size < PART:
             began = link.now()
             item = await link.event(self.patience)
-            self.waited += link.now() - began
+            self.count(item, link.now() - began)
             match item:
                 case Data(data):
                     pieces.append(data)
                     size += len(data)
-                    self.received += len(data)
                 case End():
                     self.ended = True
                 case Elapsed():
@@ -61,10 +61,18 @@ class Upload:
         if self.pending:
             self.sink = owner or self.channel
 
+    def count(self, item, seconds: float):
+        """What came after the peer was waited for so long."""
+        self.waited += seconds
+        if item.__class__ is Data:
+            self.received += len(item.data)
+            self.stalled = 0.0
+        else:
+            self.stalled += seconds
+
     def take(self, item):
         if item.__class__ is Data:
             self.held += item.data
-            self.received += len(item.data)
         else:
             self.ended = True
 
