@@ -56,12 +56,12 @@ WAIT = Wait()
 class Link:
     """The only thing a story sees. contract.Link says what each method promises."""
     __slots__ = ("connection", "stream", "story", "running", "waiting", "deadline", "box", "boxed", "events", "signals",
-                 "ended", "name", "owner", "order", "handled", "window", "successor")
+                 "ended", "name", "owner", "order", "handled", "window", "successor", "curious")
 
     def __init__(self, connection, stream=None):
         self.connection, self.stream = connection, stream
         self.story = self.ended = self.name = self.owner = self.deadline = self.successor = None
-        self.running, self.waiting = False, 0
+        self.running, self.waiting, self.curious = False, 0, False
         self.box, self.boxed = None, 0          # replies that wait for the story, and their size
         self.events = self.signals = None       # a stream's events; HalfClosed and Stopping
         self.order, self.handled, self.window = 0, -1, WINDOW
@@ -173,6 +173,8 @@ class Link:
             item = self.read(item)
             if item is None:
                 return
+        elif item.__class__ is Taken and not self.curious:
+            return                              # the owner is noted; few stories want to hear of it
         if self.waiting & REPLY and not self.running and not self.box:
             self.step(item)                     # the common case: the story waits for just this
             return
@@ -252,7 +254,7 @@ class Link:
     def renew(self):
         self.forget()
         self.box, self.boxed = None, 0
-        self.order, self.handled = 0, -1
+        self.order, self.handled, self.curious = 0, -1, False
 
     def forget(self):
         if self.name is not None:

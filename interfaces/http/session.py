@@ -71,7 +71,9 @@ class Turn:
         if self.request.expect:
             link.write(Continue())
         try:
-            if await upload.first_part() is not None:           # the peer left before its request was complete
+            if self.request.length == 0:
+                upload.ended = (await link.event()).__class__ is End
+            elif await upload.first_part() is not None:           # the peer left before its request was complete
                 link.close()
                 return False
             self.until = link.now() + self.options.timeout
@@ -112,6 +114,8 @@ class Turn:
     def patience(self) -> float | None:
         """Seconds until something is due."""
         upload, now = self.upload, self.link.now()
+        if upload.passed and self.comment_at is self.probe_at is None:
+            return None if self.begun else self.until - now         # nearly always
         due = [at for at in (self.comment_at, self.probe_at, upload.retry_at) if at is not None]
         if not self.begun and not upload.wants:
             due.append(self.until)

@@ -50,6 +50,10 @@ class Upload:
 
     def begin(self) -> tuple[bytes, bool]:
         """(first part, whether more follows)."""
+        if self.ended and len(self.held) <= PART:
+            self.passed = True
+            return self.held, False
+        self.link.curious = True
         part, self.held = self.held[:PART], self.held[PART:]
         self.passed = self.ended and not self.held
         if not self.passed:
