@@ -144,7 +144,7 @@ def lawful(peer: Peer, heard: list, interface):
     assert not peer.log.faults, "".join(peer.log.faults)
     assert not traces(peer), f"left behind: {traces(peer)}"
     assert not peer.transport.late, f"{peer.transport.late} bytes were written after a close"
-    formats = {sent.name: sent for sent in interface.sends}
+    formats = {sent.__message__.name: sent.__message__ for sent in interface.sends}
     orders, over = {}, set()
     for message in heard:
         channel = message["reply_channel"]

@@ -79,7 +79,7 @@ def kind(annotation):
 
 def compiled(name: str, source: list[str], **known) -> Callable:
     scope = dict(known, headers_fit=headers_fit, address_fits=address_fits, texts_fit=texts_fit, BadMessage=BadMessage)
-    exec("\n    ".join(source), scope)  # noqa: S102 - our own text, made of identifiers and reprs only
+    exec("\n    ".join(source), scope)
     return scope[name]
 
 
@@ -130,16 +130,22 @@ def decoder(spelling: Spelling) -> Callable[[dict], Any]:
     return compiled("decode", source, **known)
 
 
-def message(name: str, question: bool = False, channel: str | None = None):
-    """Class decorator: a frozen message of type `name`, sent on the shared channel of the same name (or `channel`).
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What `message` makes of a class: found as `cls.__message__`, so that no key can hide it (IRC has one called channel)."""
+    name: str                                   # its `type`
+    question: bool                              # the client waits for the verdict
+    channel: str                                # the shared channel it is sent on
+    encode: Callable[[Any], dict]
+    decode: Callable[[dict], Any]               # raises BadMessage
 
-    It gets `name`, `question`, `channel`, `encode(instance) -> dict` and `decode(dict) -> instance`."""
+
+def message(name: str, question: bool = False, channel: str | None = None):
+    """Class decorator: a frozen message of type `name`, sent on the shared channel of the same name (or `channel`)."""
     def declare(cls):
         cls = dataclass(frozen=True, slots=True)(cls)
-        cls.name, cls.question, cls.channel = name, question, channel or name
         own = {f.name: f.name for f in fields(cls)}
-        cls.encode = staticmethod(encoder(cls, name))
-        cls.decode = staticmethod(decoder(Spelling(name, cls, own)))
+        cls.__message__ = Format(name, question, channel or name, encoder(cls, name), decoder(Spelling(name, cls, own)))
         return cls
     return declare
 
@@ -200,7 +206,8 @@ def document(interface) -> str:
     """The formats of one interface, in Markdown."""
     lines = [f"## {interface.name}", "", interface.summary, ""]
     for sent in interface.sends:
-        lines += [f"### To the workers: `{sent.name}`" + (" (a question)" if sent.question else ""), "",
+        form = sent.__message__
+        lines += [f"### To the workers: `{form.name}`" + (" (a question)" if form.question else ""), "",
                   (sent.__doc__ or "").strip(), "", "| key | type | |", "|---|---|---|"]
         lines += [f"| {f.name} | {described(f.type)} | {f.metadata.get('help', '')} |" for f in fields(sent)] + [""]
     for spelling in (*interface.replies, NEUTRAL):

@@ -202,7 +202,7 @@ class Peer:
         self.factory.log = self.log
         self.factory.siblings = {other.name: ConnectionFactory(other, other.options and other.options(), self.exchange)
                                  for other in siblings}
-        self.interface, self.sends = interface, [sent.channel for sent in interface.sends]
+        self.interface, self.sends = interface, [sent.__message__.channel for sent in interface.sends]
         self.app = App(self.layer, self.sends, adopts) if app else None
         self.connects()
 

@@ -1,0 +1,253 @@
+"""A story's end of a connection: what it waits for, what it says. contract.Link says what each method promises; the essay
+above bridge.py says how it all goes together."""
+from collections import deque
+
+from interfaces.contract import (
+    ChannelFull, Elapsed, HalfClosed, Handled, Lost, MessageTooLarge, NoVerdict, ProtocolError, Stopping, Taken, Unreadable,
+)
+from interfaces.schema import BadMessage
+
+WINDOW = 64                                     # messages.md, Credit: messages out to an owner
+EVENT, REPLY, DRAIN, PAUSE = 1, 2, 4, 8         # what a link waits for
+ELAPSED, HALF_CLOSED, STOPPING, HANDLED = Elapsed(), HalfClosed(), Stopping(), Handled()
+
+
+class Wait:
+    """What a story yields: it waits for what its link says."""
+
+    def __await__(self):
+        return (yield self)
+
+
+WAIT = Wait()
+
+
+class Link:
+    """The only thing a story sees. contract.Link says what each method promises."""
+    __slots__ = ("connection", "stream", "story", "running", "waiting", "deadline", "box", "boxed", "events", "signals",
+                 "ended", "name", "owner", "order", "handled", "window", "successor", "curious")
+
+    def __init__(self, connection, stream=None):
+        self.connection, self.stream = connection, stream
+        self.story = self.ended = self.name = self.owner = self.deadline = self.successor = None
+        self.running, self.waiting, self.curious = False, 0, False
+        self.box, self.boxed = None, 0          # replies that wait for the story, and their size
+        self.events = self.signals = None       # a stream's events; HalfClosed and Stopping
+        self.order, self.handled, self.window = 0, -1, WINDOW
+
+    # facts
+
+    peer = property(lambda self: self.connection.peer)
+    server = property(lambda self: self.connection.server)
+    tls = property(lambda self: self.connection.tls_facts())
+    wire = property(lambda self: self.connection.wire)
+    room = property(lambda self: self.order - self.handled <= self.window)
+
+    @property
+    def reply_channel(self) -> str:
+        exchange = self.connection.factory.exchange
+        if self.name is None:
+            self.name = exchange.enter(self)
+        return f"{exchange.address.prefix}!{self.name}"
+
+    def now(self) -> float:
+        return self.connection.clock.seconds()
+
+    # waiting
+
+    async def next(self, timeout=None):
+        return self.take(EVENT | REPLY) or await self.wait(EVENT | REPLY, timeout)
+
+    async def event(self, timeout=None):
+        return self.take(EVENT) or await self.wait(EVENT, timeout)
+
+    async def reply(self, timeout=None):
+        return self.take(REPLY) or await self.wait(REPLY, timeout)
+
+    async def drain(self, timeout=None):
+        if self.connection.drained or self.ended:
+            return self.ended
+        item = await self.wait(DRAIN, timeout)
+        return None if item is HANDLED else item
+
+    def take(self, wants: int):
+        """What is here already and wanted, or None."""
+        if wants & REPLY and self.box:
+            item, size = self.box.popleft()
+            self.boxed -= size
+            return item
+        if wants & EVENT:
+            event = self.events.popleft() if self.events else self.connection.pull()
+            if event is not None:
+                return event
+        if self.signals and wants & (EVENT | REPLY):
+            return self.signals.pop(0)
+        return self.ended
+
+    async def wait(self, wants: int, timeout):
+        self.waiting = wants
+        if timeout is not None:
+            self.deadline = self.connection.arm(timeout)
+        return await WAIT
+
+    # the story
+
+    def start(self, story):
+        self.story = story
+        self.step(None)
+
+    def wake(self):
+        """Something may have come that the story waits for."""
+        if self.running or not self.waiting:
+            return
+        try:
+            item = self.take(self.waiting)
+        except ProtocolError as error:
+            self.step(None, error)
+        else:
+            if item is not None:
+                self.step(item)
+
+    def step(self, value, error=None):
+        self.running, self.waiting, self.deadline = True, 0, None
+        try:
+            yielded = self.story.send(value) if error is None else self.story.throw(error)
+        except StopIteration:
+            self.running = False
+            self.over()
+        except Exception:
+            self.running = False
+            self.connection.log.failure("the story of {peer} failed", peer=self.connection.peer)
+            self.abort("a fault of the server's own")
+            self.over()
+        else:
+            self.running = False
+            if yielded is not WAIT:             # a layer's Deferred: the round trip of a send
+                yielded.addCallbacks(self.step, lambda failure: self.step(None, failure.value))
+
+    def over(self):
+        """The story has ended."""
+        self.story = None
+        self.forget()
+        self.connection.finished(self)
+
+    def signal(self, item):
+        self.signals = (self.signals or []) + [item]
+        self.wake()
+
+    # the application
+
+    def deliver(self, item):
+        if item.__class__ is dict:
+            item = self.read(item)
+            if item is None:
+                return
+        elif item.__class__ is Taken and not self.curious:
+            return                              # the owner is noted; few stories want to hear of it
+        if self.waiting & REPLY and not self.running and not self.box:
+            self.step(item)                     # the common case: the story waits for just this
+            return
+        size = len(getattr(item, "body", b"")) + 200    # a guess of what the objects take
+        self.boxed += size
+        if self.boxed > self.connection.factory.exchange.max_buffer:
+            self.abort("slow: the peer does not read what the application sends")
+            return
+        if self.box is None:
+            self.box = deque()
+        self.box.append((item, size))
+        self.wake()
+
+    def read(self, message: dict):
+        """The event that a reply is, or None where it is only the bridge's business."""
+        if "handled" in message:
+            self.credit(message["handled"])
+        if message.get("type") == "interface.credit":
+            return None
+        try:
+            return self.connection.interface_replies().read(message)
+        except BadMessage as error:
+            self.connection.factory.exchange.unreadable += 1
+            self.log(f"a reply that can't be read: {error}")
+            return Unreadable(str(error))
+
+    def credit(self, handled):
+        if handled.__class__ is not int or not self.handled < handled < self.order:
+            return
+        full = not self.room
+        self.handled = handled
+        if full and self.room:
+            self.deliver(HANDLED)
+
+    async def send(self, message, channel=None, patience=0.0, deadline=None):
+        form = message.__message__
+        encoded = form.encode(message)
+        encoded["reply_channel"] = self.reply_channel
+        if deadline is not None:
+            encoded["deadline"] = deadline
+        if channel is None:
+            channel = self.owner or form.channel
+            encoded["order"] = self.order
+        layer, until, pause = self.connection.factory.exchange.layer, self.now() + patience, 0.01
+        while True:
+            try:
+                await layer.send(channel, encoded)
+            except ChannelFull:
+                if self.now() + pause > until or await self.wait(PAUSE, pause) is not ELAPSED:
+                    raise
+                pause = min(pause * 2, 0.2)
+            else:
+                self.order += "order" in encoded
+                return
+
+    async def tell(self, message):
+        layer = self.connection.factory.exchange.layer
+        if self.owner is None and not layer.listening(message.__message__.channel):
+            return
+        try:
+            await self.send(message)
+        except (ChannelFull, MessageTooLarge) as error:
+            self.log(f"{message.__message__.name} was not sent: {error!r}")
+
+    async def drop(self, channel):
+        await self.connection.factory.exchange.layer.delete(channel)
+
+    async def ask(self, message, timeout):
+        until = self.now() + timeout
+        await self.send(message, deadline=until)
+        while True:
+            item = await self.reply(until - self.now())
+            if item.__class__ in (Elapsed, Lost, Unreadable):
+                raise NoVerdict(type(item).__name__)
+            if item.__class__ not in (Taken, Handled, HalfClosed, Stopping):
+                return item
+
+    def renew(self):
+        self.forget()
+        self.box, self.boxed = None, 0
+        self.order, self.handled, self.curious = 0, -1, False
+
+    def forget(self):
+        if self.name is not None:
+            self.connection.factory.exchange.leave(self.name)
+            self.name = self.owner = None
+
+    # the peer
+
+    def write(self, event) -> int:
+        return self.connection.write(event, self)
+
+    def become(self, name, event):
+        self.successor = (name, event)
+
+    def close(self, reason="", linger=False):
+        self.connection.close(reason, linger)
+
+    def abort(self, reason):
+        self.connection.abort(reason)
+
+    def log(self, text):
+        self.connection.log.info("{peer}: {text}", peer=self.connection.named(), text=text)
+
+    def access(self, line):
+        if self.connection.factory.access is not None:
+            self.connection.factory.access(line())
