@@ -28,7 +28,7 @@ from collections import deque
 from twisted.internet import interfaces, protocol
 from zope.interface import implementer
 
-from interfaces.contract import Closed
+from interfaces.contract import Closed, ProtocolError
 from interfaces.link import DRAIN, ELAPSED, HALF_CLOSED, HANDLED, STOPPING, Link
 
 READ_AHEAD = 64 * 1024          # a guess: one read of Twisted's
@@ -41,7 +41,8 @@ class Connection(protocol.Protocol):
     """One transport, its wire and its links. The one Twisted protocol of the house."""
 
     def __init__(self, factory):
-        self.factory, self.interface = factory, factory.interface
+        self.home = self.factory = factory      # `home` counts the connection, whatever it becomes
+        self.interface = factory.interface
         self.clock, self.log = factory.exchange.clock, factory.log
         self.wire = self.interface.wire(factory.options)
         self.streams = getattr(self.wire, "streams", False)
@@ -96,7 +97,7 @@ class Connection(protocol.Protocol):
                 timer.cancel()
         self.timer = self.probe = None
         self.end(self.closing or reason.getErrorMessage())
-        self.factory.left(self)
+        self.home.left(self)
 
     def pauseProducing(self):
         self.drained = False
@@ -131,6 +132,7 @@ class Connection(protocol.Protocol):
         self.interface = self.factory.interface
         unread = self.wire.unread()
         self.wire = self.interface.wire(self.factory.options)
+        self.streams = getattr(self.wire, "streams", False)
         link = self.links[None] = Link(self)
         link.events = deque([event])
         link.start(self.interface.session(link, self.factory.options, self.factory.shared))
@@ -140,7 +142,7 @@ class Connection(protocol.Protocol):
 
     def distribute(self):
         """A multiplexed wire: every event to the link of its stream. The wire's own flow control bounds what waits there."""
-        while (event := self.pull()) is not None:
+        while (event := self.pulled()) is not None:
             link = self.links.get(event.stream) or self.begin(event.stream)
             if link.events is None:
                 link.events = deque()
@@ -156,8 +158,13 @@ class Connection(protocol.Protocol):
                 self.transport.resumeProducing()
         return event
 
-    def interface_replies(self):
-        return self.factory.replies
+    def pulled(self):
+        """As `pull`, where no story waits that could be told of a peer's fault: the wire has said it in its own words."""
+        try:
+            return self.pull()
+        except ProtocolError as error:
+            self.close(error.reason)
+            return None
 
     # writing and ending
 

@@ -111,17 +111,19 @@ class Link(Protocol):
     window: int                       # messages that may be out to an owner (messages.md, Credit); a story may set it
     room: bool                        # the owner's window has room for another message
 
-    async def next(self, timeout: float | None = None): ...      # what comes first: event | reply | Elapsed | Closed
-    async def event(self, timeout: float | None = None): ...     # only the peer: event | Elapsed | Closed
-    async def reply(self, timeout: float | None = None): ...     # only the application: reply | Taken | Handled | Lost | Unreadable | Elapsed | Closed
-    async def ask(self, message, timeout: float): ...            # send a question, give its verdict; raises NoVerdict, ChannelFull
-    async def send(self, message, channel=None, patience=0.0, deadline=None): ...  # raises ChannelFull, MessageTooLarge
-    async def tell(self, message): ...                           # like send, for news that nobody need hear: never raises
+    # Each wait gives what comes first: an event of the wire (where events are waited for), a reply or Taken, Handled, Lost,
+    # Unreadable (where replies are), Elapsed, Closed.
+    async def next(self, timeout: float | None = None): ...      # the peer or the application
+    async def event(self, timeout: float | None = None): ...     # only the peer
+    async def reply(self, timeout: float | None = None): ...     # only the application
+    async def ask(self, message, timeout: float): ...            # a question; gives its verdict. NoVerdict, ChannelFull
+    async def send(self, message, channel=None, patience=0.0, deadline=None): ...  # ChannelFull, MessageTooLarge
+    async def tell(self, message): ...                           # news that nobody need hear: never raises
     async def drop(self, channel: str): ...                      # what waits on a channel (a body) is not wanted any more
     async def drain(self, timeout: float | None = None): ...     # until the peer has read enough: None | Elapsed | Closed
     def write(self, event) -> int: ...                           # to the peer; gives the number of bytes
-    def renew(self): ...                                         # a fresh reply channel: a late reply never reaches the next request
-    def become(self, name: str, event): ...                      # another interface goes on from this event and the unread bytes
+    def renew(self): ...                                         # a fresh reply channel: a late reply never reaches what comes
+    def become(self, name: str, event): ...                      # another interface goes on from this event, unread bytes too
     def close(self, reason: str = "", linger: bool = False): ... # after what was written has gone out
     def abort(self, reason: str): ...                            # at once, whatever is still to be written
     def log(self, text: str): ...                                # one line about this connection

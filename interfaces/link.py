@@ -77,12 +77,17 @@ class Link:
             self.boxed -= size
             return item
         if wants & EVENT:
-            event = self.events.popleft() if self.events else self.connection.pull()
+            event = self.next_event()
             if event is not None:
                 return event
         if self.signals and wants & (EVENT | REPLY):
             return self.signals.pop(0)
         return self.ended
+
+    def next_event(self):
+        if self.events:
+            return self.events.popleft()
+        return None if self.connection.streams else self.connection.pull()
 
     async def wait(self, wants: int, timeout):
         self.waiting = wants
@@ -164,7 +169,7 @@ class Link:
         if message.get("type") == "interface.credit":
             return None
         try:
-            return self.connection.interface_replies().read(message)
+            return self.connection.factory.replies.read(message)
         except BadMessage as error:
             self.connection.factory.exchange.unreadable += 1
             self.log(f"a reply that can't be read: {error}")

@@ -13,7 +13,7 @@ LISTENER = (        # what every listening interface has, beside its own options
     ("max-per-address", 20_000, "connections at one time from one address (0: no limit)"),
 )
 COMMON = (
-    ("layer", "local:", "the channel layer, as a URL: local: or local:/path/of/a.sock (a hub on a Unix socket, the default), memory:"),
+    ("layer", "local:", "the channel layer, as a URL: local: or local:/path/of/a.sock (a hub on a Unix socket), memory:"),
     ("local-mode", "0600", "mode of the hub's socket, octal (0660 with --local-group for workers of other users)"),
     ("local-group", "", "group of the hub's socket"),
     ("app", "", "module:name of an over_channels application to run in this process (development): no worker needed"),

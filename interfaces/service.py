@@ -1,6 +1,7 @@
 """Interfaces and endpoints -> Twisted services: start, drain, stop."""
 import os
 import resource
+import socket
 import sys
 
 from twisted.application.service import MultiService, Service
@@ -11,6 +12,7 @@ from twisted.logger import Logger
 from interfaces.access import AccessLog
 from interfaces.bridge import Connection
 from interfaces.exchange import Exchange
+from interfaces.layers import open_layer
 from interfaces.options import endpoint, options_class
 from interfaces.schema import Replies
 
@@ -106,19 +108,25 @@ class InterfaceServer(Service):
         """The hub's socket is made after --uid took effect, so that it belongs to the user whose workers will use it."""
         super().startService()
         self.access.start()
-        from interfaces.layers import open_layer
         common = self.options.common
         try:
             self.layer = self.exchange.layer = open_layer(
                 "memory:" if common["app"] else common["layer"], self.reactor, mode=int(common["local-mode"], 8),
                 group=common["local-group"] or None, max_message=common["max-message"])
             if common["app"]:
-                from interfaces.worker.inprocess import serve_in_thread
-                self.worker = serve_in_thread(common["app"], self.layer)
+                self.host(common["app"])
         except (OSError, ValueError, ImportError) as error:
             self.fail(str(error))
-        ensureDeferred(self.exchange.open()).addErrback(
-            lambda failure: self.fail(f"the layer can't be opened: {failure.getErrorMessage()}"))
+        ensureDeferred(self.exchange.open()).addErrback(lambda failure: self.fail(failure.getErrorMessage()))
+
+    def host(self, application: str):
+        """Run an over_channels application in a thread of this process: for development. The same frames, no socket file."""
+        from interfaces.worker.inprocess import serve_in_thread     # Django is needed only here
+        ours, theirs = socket.socketpair()
+        self.layer.attach_socket(ours)
+        self.worker = serve_in_thread(application, theirs)
+        self.worker.ready.add_done_callback(lambda ready: ready.exception() and self.reactor.callFromThread(
+            self.fail, f"--app {application}: {type(ready.exception()).__name__}: {ready.exception()}"))
 
     def fail(self, sentence: str):
         """The server can't start. In the foreground the user gets the sentence alone; a daemon's parent shows the exception."""
@@ -127,7 +135,7 @@ class InterfaceServer(Service):
             if pidfile and os.path.exists(pidfile):
                 os.unlink(pidfile)
             print(f"channels-interfaces: {sentence}", file=sys.stderr, flush=True)
-            os._exit(1)         # twistd turns SystemExit inside a reactor callback into a log line and goes on without us
+            os._exit(1)         # SystemExit inside a callback of the reactor would only be logged
         raise RuntimeError(sentence)
 
     async def leave(self):

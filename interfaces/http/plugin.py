@@ -21,8 +21,9 @@ class HttpOptions:
     max_target: int = option(16 * 1024, "bytes of a request's target (414)")
     max_body: int = option(512 * 1024 * 1024, "bytes of a request's body (413)")
     root_path: str = option("", "path the application is mounted at, SCRIPT_NAME; never taken from a header", flag="root-path")
-    trusted_proxies: tuple = option((), "addresses and networks whose X-Forwarded-For, -Proto, -Port and Forwarded are "
-                                    "believed, comma-separated; `unix` for a peer on a Unix socket", networks, "trusted-proxies")
+    trusted_proxies: tuple = option(
+        (), "addresses and networks whose X-Forwarded-For, -Proto, -Port and Forwarded are believed, comma-separated; "
+        "`unix` for a peer on a Unix socket", networks, "trusted-proxies")
     server_name: str = option("channels-interfaces", "the Server field of answers; empty for none")
 
     def __post_init__(self):

@@ -407,7 +407,8 @@ def test_a_worker_killed_in_the_middle_of_its_answer_cuts_the_connection():
 @pytest.mark.parametrize("reply", [
     {"status": "200"}, {"status": 99, "content": b""}, {"status": 200, "headers": [[b"a", b"b\r\nc: d"]]},
     {"status": 200, "headers": [[b"a b", b"c"]]}, {"status": 200, "headers": "x"}, {"content": b"no status"},
-    {"type": "http.response.abort"}, {"type": "nonsense"}, {"status": 200, "headers": [[b"content-length", b"1"]], "content": b"22"},
+    {"type": "http.response.abort"}, {"type": "nonsense"},
+    {"status": 200, "headers": [[b"content-length", b"1"]], "content": b"22"},
 ])
 def test_a_reply_that_can_not_be_given_is_500_and_a_log_line(reply):
     peer = Peer(http)
