@@ -1,0 +1,46 @@
+"""Every way of answering HTTP that a project may choose, each under a name of its own."""
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_settings")
+
+from channels.consumer import AsyncConsumer, SyncConsumer  # noqa: E402
+from channels.layers import get_channel_layer  # noqa: E402
+from channels.routing import ChannelNameRouter, ProtocolTypeRouter  # noqa: E402
+from django.core.asgi import get_asgi_application  # noqa: E402
+from django.core.wsgi import get_wsgi_application  # noqa: E402
+
+from interfaces.worker import Wsgi, over_channels  # noqa: E402
+
+HOSTED = {
+    "wsgi": lambda: over_channels({"http": Wsgi(get_wsgi_application(), threads=4)}),
+    "asgi": lambda: over_channels({"http": get_asgi_application()}),
+    "router": lambda: over_channels(ProtocolTypeRouter({"http": get_asgi_application()})),
+}
+
+
+def __getattr__(name):
+    # over_channels tells the layer that it hosts http.request: a process makes one of them, or none
+    if name not in HOSTED:
+        raise AttributeError(name)
+    return HOSTED[name]()
+
+
+class Plain(AsyncConsumer):
+    """Without any helper: it answers at once, or leaves the request to the group `held`."""
+
+    async def http_request(self, message):
+        if message["path"] == "/held":
+            await self.channel_layer.group_add("held", message["reply_channel"])
+            return
+        await get_channel_layer().send(message["reply_channel"], {
+            "status": 200, "headers": [[b"content-type", b"text/plain"]], "content": message["path"].encode()})
+
+
+class PlainSync(SyncConsumer):
+    def http_request(self, message):
+        from asgiref.sync import async_to_sync
+        async_to_sync(get_channel_layer().send)(message["reply_channel"], {"status": 200, "content": b"sync"})
+
+
+plain = ProtocolTypeRouter({"channel": ChannelNameRouter({"http.request": Plain.as_asgi()})})
+plain_sync = ProtocolTypeRouter({"channel": ChannelNameRouter({"http.request": PlainSync.as_asgi()})})

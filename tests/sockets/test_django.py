@@ -1,0 +1,145 @@
+"""Stock Django behind a stock runworker behind a real twistd, asked by curl: the front door of the house."""
+import hashlib
+import json
+import re
+import socket
+
+import pytest
+
+MIB = 1024 * 1024
+
+
+def read_all(sock: socket.socket) -> bytes:
+    data = b""
+    while piece := sock.recv(65536):
+        data += piece
+    return data
+
+
+@pytest.mark.parametrize("application", ["wsgi", "asgi", "router"])
+def test_a_django_view_is_answered_in_each_way_of_hosting_it(house, application):
+    server = house.twistd()
+    house.worker(application, server=server)
+    assert house.curl("/hello?name=you") == "hello you"
+    facts = json.loads(house.curl("/facts?x=1", "-H", "X-Tag: one", "-H", "X-Tag: two", "-b", "a=1; b=2"))
+    assert facts["method"] == "GET" and facts["get"] == {"x": "1"} and facts["cookies"] == {"a": "1", "b": "2"}
+    assert facts["headers"]["X-Tag"].replace(" ", "") == "one,two"
+    assert facts["host"] == f"127.0.0.1:{house.port}" and facts["port"] == str(house.port) and facts["client"] == "127.0.0.1"
+    assert house.curl("/stream") == "0\n1\n2\n3\n4\n"
+    assert house.curl("/events") == "data: 0\n\ndata: 1\n\ndata: 2\n\n"
+    assert "def hello(request)" in house.curl("/file")
+    assert house.curl("/hello", "-I").startswith("HTTP/1.1 200 OK")
+    assert house.status("/nowhere") == 404 and house.status("/fail") == 500
+    assert house.curl("/hello", "--http1.0") == "hello world"
+    data = b"some bytes " * 9000
+    (house.folder / "body").write_bytes(data)
+    for arguments in (["--data-binary", f"@{house.folder}/body"], ["-F", f"file=@{house.folder}/body"],
+                      ["--data-binary", f"@{house.folder}/body", "-H", "Transfer-Encoding: chunked"]):
+        answer = json.loads(house.curl("/digest", *arguments))
+        assert (answer["size"], answer["sha256"]) == (len(data), hashlib.sha256(data).hexdigest()), arguments
+        if application == "wsgi":
+            assert answer["length"], "a chunked upload gets its length before the view runs"
+
+
+def test_sessions_csrf_and_messages_are_stock_django(served):
+    served.manage("migrate", "-v0")
+    jar = str(served.folder / "jar")
+    for count in (1, 2):
+        assert json.loads(served.curl("/remember", "-b", jar, "-c", jar)) == {"count": count, "notes": [f"note {count}"]}
+    token = served.curl("/token", "-b", jar, "-c", jar)
+    assert served.status("/remember", "-b", jar, "-X", "POST", "-d", "x=1") == 403
+    assert served.status("/remember", "-b", jar, "-H", f"X-CSRFToken: {token}", "-d", "x=1") == 200
+
+
+def test_a_traceback_goes_to_the_log_and_not_to_the_client(served):
+    assert "a view that fails" not in served.curl("/fail")
+    served.first.says("RuntimeError: a view that fails")
+
+
+def test_one_hundred_megabytes_go_up_and_down_in_bounded_memory(served):
+    path, sha = served.folder / "big", hashlib.sha256()
+    with path.open("wb") as file:
+        for number in range(100):
+            piece = number.to_bytes(2, "big") * (MIB // 2)
+            file.write(piece)
+            sha.update(piece)
+    served.curl("/digest", "-d", "warm up")
+    idle = [program.memory() for program in (served.server, served.first)]
+    for program in (served.server, served.first):
+        program.forget_peak()
+    for arguments in (["-F", f"file=@{path}"], ["-T", str(path), "-X", "POST"],
+                      ["-T", str(path), "-X", "POST", "-H", "Transfer-Encoding: chunked"]):
+        answer = json.loads(served.curl("/digest", *arguments, seconds=60))
+        assert (answer["size"], answer["sha256"]) == (100 * MIB, sha.hexdigest())
+    assert int(served.curl("/big?n=1600", "-o", "/dev/null", "-w", "%{size_download}", seconds=60)) == 100 * MIB
+    for program, before in zip((served.server, served.first), idle, strict=True):
+        grown = program.memory(peak=True) - before
+        assert grown < 32 * MIB, f"{program.name} grew by {grown / MIB:.1f} MiB"
+
+
+def test_a_reader_that_stops_reading_holds_little(served):
+    served.curl("/hello")
+    idle = served.server.memory(), served.first.memory()
+    with served.connect() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sock.sendall(b"GET /big?n=1600 HTTP/1.1\r\nHost: a\r\n\r\n")
+        sock.recv(100)
+        assert served.curl("/hello") == "hello world", "others are served meanwhile"
+        assert served.server.memory() - idle[0] < 16 * MIB and served.first.memory() - idle[1] < 16 * MIB
+
+
+def test_keep_alive_and_pipelining_on_one_socket(served):
+    with served.connect() as sock:
+        sock.sendall(b"GET /hello?name=%d HTTP/1.1\r\nHost: a\r\n\r\n" * 3 % (1, 2, 3)
+                     + b"GET /hello?name=4 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert re.findall(rb"hello (\d)", read_all(sock)) == [b"1", b"2", b"3", b"4"]
+
+
+def test_a_client_that_shuts_its_sending_side_gets_its_answer(served):
+    with served.connect() as sock:
+        sock.sendall(b"GET /slow?s=0.3 HTTP/1.1\r\nHost: a\r\n\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        answer = read_all(sock)
+    assert answer.startswith(b"HTTP/1.1 200 OK") and answer.endswith(b"slept")
+
+
+def test_a_client_that_leaves_cancels_an_asynchronous_view(house, patience):
+    server = house.twistd()
+    house.worker("asgi", server=server)
+    with house.connect() as sock:
+        sock.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+        with pytest.raises(TimeoutError):
+            sock.settimeout(0.5)
+            sock.recv(1)
+    patience(lambda: house.trace.exists() and "cancelled" in house.trace.read_text(), "the view is cancelled", 6)
+
+
+def test_a_plain_consumer_answers_at_once_later_or_from_another_process(house):
+    server = house.twistd()
+    house.worker("plain", server=server)
+    assert house.curl("/now") == "/now"
+    with house.connect() as sock:
+        sock.sendall(b"GET /held HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert house.curl("/other") == "/other", "one held request stops nobody"
+        house.manage("shell", "-v0", "-c", "from asgiref.sync import async_to_sync as s; from channels.layers import *; "
+                     "s(get_channel_layer().group_send)('held', {'status': 200, 'content': b'at last'})")
+        assert read_all(sock).endswith(b"at last")
+
+
+def test_a_plain_sync_consumer_answers(house):
+    server = house.twistd()
+    house.worker("plain_sync", server=server)
+    assert house.curl("/x") == "sync"
+
+
+def test_a_held_request_outlives_the_worker_that_holds_no_claim_on_it(house):
+    server = house.twistd()
+    worker = house.worker("plain", server=server)
+    with house.connect() as sock:
+        sock.sendall(b"GET /held HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert house.curl("/other") == "/other"
+        assert worker.ends() == 0
+        house.worker("plain", server=server)
+        house.manage("shell", "-v0", "-c", "from asgiref.sync import async_to_sync as s; from channels.layers import *; "
+                     "s(get_channel_layer().group_send)('held', {'status': 200, 'content': b'at last'})")
+        assert read_all(sock).endswith(b"at last")
