@@ -1,5 +1,5 @@
 """A request's body on its way to the worker: the first part goes with the request, the others to whoever took it."""
-from interfaces.contract import ChannelFull, Closed, Elapsed, HalfClosed, MessageTooLarge, ProtocolError
+from interfaces.contract import ChannelFull, Closed, Elapsed, HalfClosed, ProtocolError
 from interfaces.http.messages import HttpBody
 from interfaces.http.protocol import Data, End
 
@@ -98,11 +98,6 @@ class Upload:
 
     async def give_up(self):
         """The rest won't come, or nobody needs it: a plain worker that waits for it must learn so."""
-        if self.channel is None:
-            return
-        await self.link.drop(self.channel)
-        if self.pending and self.sink is self.channel:
-            try:
-                await self.link.send(HttpBody(b"", False, True), channel=self.channel)
-            except (ChannelFull, MessageTooLarge):
-                pass
+        if self.channel is not None:
+            owned = self.link.owner is not None
+            await self.link.drop(self.channel, HttpBody(b"", False, True) if self.pending and not owned else None)

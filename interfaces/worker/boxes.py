@@ -1,0 +1,287 @@
+"""Where messages wait inside a worker: a Box per own channel, a Listening per shared channel that a plain reader receives
+from, a Hosting per shared channel whose messages an application of ours runs.
+
+All of it belongs to the home loop, but for `Hosting.finish`, which any thread may call.
+"""
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from interfaces.layers.wire_local import CREDIT, LISTEN, STARTED, WITHDRAW, frame, unpack
+
+WINDOW = 64                  # messages.md, Credit: the default window
+FEW = 8                      # a guess: messages that a plain consumer's own queue may hold, begun and not yet looked at
+SLOW = 0.25                  # seconds, a guess: a message that waited here as long would have been quicker with another worker
+
+
+class Waiters:
+    """Readers that wait, first come first served. A cancelled one loses nothing: what it was given goes back in front."""
+
+    def __init__(self):
+        self.ready: deque[dict] = deque()
+        self.waiters: deque[asyncio.Future] = deque()
+
+    def hand_out(self) -> None:
+        while self.ready and self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(self.ready.popleft())
+
+    async def wait(self) -> dict:
+        waiter = asyncio.get_running_loop().create_future()
+        self.waiters.append(waiter)
+        self.waits()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.put_back(waiter.result())
+            elif waiter in self.waiters:
+                self.waiters.remove(waiter)
+            self.gave_up()
+            raise
+
+    def put_back(self, message: dict) -> None:
+        self.ready.appendleft(message)
+        self.hand_out()
+
+    def waits(self) -> None:
+        """A reader began to wait."""
+
+    def gave_up(self) -> None:
+        """A waiting reader was cancelled."""
+
+
+class Box(Waiters):
+    """An own channel: keeps the oldest `capacity` messages; what comes beyond is dropped, and `put` says False."""
+
+    def __init__(self, capacity: int, now: float):
+        super().__init__()
+        self.capacity, self.since, self.closed = capacity, now, False
+
+    async def take(self) -> dict:
+        if self.ready and not self.waiters:
+            return self.ready.popleft()
+        return await self.wait()
+
+    def put(self, message: dict) -> bool:
+        if len(self.ready) >= self.capacity:
+            return False
+        self.ready.append(message)
+        if self.waiters:
+            self.hand_out()
+        return True
+
+    @property
+    def idle(self) -> bool:
+        return not self.ready and not self.waiters
+
+
+class Listening(Waiters):
+    """A shared channel read by `receive`. `link` has `connection` (None while down)."""
+    owner = ""
+
+    def __init__(self, channel: str, link):
+        super().__init__()
+        self.channel, self.link = channel, link
+        self.unstarted: deque[tuple[bytes, float]] = deque()
+        self.credit = 0                                  # granted to the hub, not yet used by it
+        self.withdrawing = 0                             # WITHDRAWs not yet answered: what still comes is not ours
+        self.window = FEW
+        self.queued: Callable[[], int] | None = None     # how much the stock runworker holds, where that reads here
+        self.leaving = self.starting = False
+
+    async def take(self) -> dict:
+        if self.unstarted and not self.ready and not self.waiters:
+            self.start(1)
+        if self.ready and not self.waiters:
+            return self.ready.popleft()
+        return await self.wait()
+
+    def waits(self) -> None:
+        self.start(len(self.waiters))
+        self.grant()
+
+    def gave_up(self) -> None:
+        if not self.waiters and (self.credit or self.unstarted):
+            self.withdraw()
+
+    def pushed(self, payload: bytes, now: float) -> None:
+        if not self.withdrawing:
+            self.credit -= 1
+            self.unstarted.append((payload, now))
+
+    def settle(self) -> None:
+        """All that came with one read is here."""
+        if self.waiters:
+            self.start(len(self.waiters))
+
+    def start(self, wanted: int) -> None:
+        """Tell the hub what begins, then let it begin: a message that may have run is never given to another worker."""
+        if not self.unstarted or self.starting or wanted < 1:
+            return
+        now = self.link.loop.time()
+        if self.queued is not None:
+            wanted = max(wanted, FEW - self.queued())
+            if now - self.unstarted[0][1] > SLOW:
+                self.window = FEW
+        count = min(wanted, len(self.unstarted))
+        begun = [self.unstarted.popleft()[0] for _ in range(count)]
+        connection = self.link.connection
+        connection.write(frame(STARTED, self.channel, CREDIT.pack(count) + self.owner.encode()))
+        self.starting = True
+        connection.when_flushed(lambda: self.begin_ready(begun))
+        self.grant()
+
+    def begin_ready(self, begun: list[bytes]) -> None:
+        self.starting = False
+        self.ready.extend(filter(None, map(self.link.decode, begun)))
+        self.hand_out()
+        if self.waiters:
+            self.start(len(self.waiters))
+
+    def grant(self) -> None:
+        if self.leaving or self.link.connection is None:
+            return
+        held = self.credit + len(self.unstarted)
+        if self.queued is None:
+            more = len(self.waiters) - held
+        else:
+            if not held and self.waiters:                # the reader is quicker than its window
+                self.window = min(2 * self.window, WINDOW)
+            more = self.window - held if held <= self.window // 2 else 0
+        if more > 0:
+            self.credit += more
+            self.link.connection.write(frame(LISTEN, self.channel, CREDIT.pack(more)))
+
+    def withdraw(self) -> None:
+        self.unstarted.clear()
+        self.credit = 0
+        if self.link.connection is not None:
+            self.withdrawing += 1
+            self.link.connection.write(frame(WITHDRAW, self.channel))
+
+    def withdrawn(self) -> None:
+        self.withdrawing = max(0, self.withdrawing - 1)
+
+    def lost(self) -> None:
+        """The hub is gone: it gives what was not started to others, or went down with it."""
+        self.unstarted.clear()
+        self.credit = self.withdrawing = 0
+
+    def replay(self) -> None:
+        """A new connection stands."""
+        self.grant()
+
+    @property
+    def idle(self) -> bool:
+        return not (self.ready or self.waiters or self.unstarted or self.credit or self.withdrawing or self.starting)
+
+
+class Hosting(Listening):
+    """A shared channel that an application of ours runs: `slots` at once, each message owned by `owner`.
+
+    The first message goes the stock way, through `receive` and the runworker's queue, since that is what makes the runworker
+    call the application. From then on (`activate`) messages go to `begin` straight from the socket: three task switches
+    fewer per message, and nothing is lost when the runworker's instance ends."""
+
+    def __init__(self, channel: str, link, slots: int, owner: str):
+        super().__init__(channel, link)
+        self.slots, self.owner = slots, owner
+        self.begin: Callable[[dict], None] | None = None
+        self.begun = self.finished = 0                   # begun is changed by the loop only, finished under flush's lock only
+        self.used = self.granted = 0                     # the same
+        self.done: deque[None] = deque()
+
+    @property
+    def running(self) -> int:
+        return self.begun - self.finished - len(self.done)
+
+    def activate(self, begin: Callable[[dict], None]) -> None:
+        if self.begin is None:
+            self.begin = begin
+            ready, self.ready = self.ready, deque()
+            for message in ready:
+                begin(message)
+            self.settle()
+            self.replay()
+
+    def finish(self) -> None:
+        """A message that was begun is over. From any thread; the slot is granted again with the next flush."""
+        self.done.append(None)
+        connection = self.link.connection
+        if connection is not None and not connection.scheduled:
+            connection.schedule()
+
+    def extra(self) -> bytes:
+        """Under flush's lock: the credit for what has finished."""
+        more = 0
+        while self.done:
+            self.done.popleft()
+            more += 1
+        self.finished += more
+        if not more or self.leaving or self.begin is None:
+            return b""
+        self.granted += more
+        return frame(LISTEN, self.channel, CREDIT.pack(more))
+
+    def pushed(self, payload: bytes, now: float) -> None:
+        if not self.withdrawing:
+            self.used += 1
+            self.unstarted.append((payload, now))
+
+    def settle(self) -> None:
+        if self.begin is None:
+            super().settle()
+        elif self.unstarted and not self.starting:
+            self.start(len(self.unstarted))
+
+    def begin_ready(self, begun: list[bytes]) -> None:
+        self.starting = False
+        for message in map(self.link.decode, begun):
+            self.begun += 1
+            if message is None:
+                self.finish()
+            elif self.begin is None:
+                self.ready.append(message)
+            else:
+                self.begin(message)
+        self.hand_out()
+        self.settle()
+
+    def waits(self) -> None:
+        if self.begin is None:
+            super().waits()
+
+    def gave_up(self) -> None:
+        if self.begin is None and not self.waiters and (self.granted > self.used or self.unstarted):
+            self.withdraw()
+
+    def grant(self) -> None:
+        if self.leaving or self.begin is not None or self.link.connection is None:
+            return
+        if self.waiters and self.granted == self.used and not self.unstarted:
+            self.granted += 1
+            self.link.connection.write(frame(LISTEN, self.channel, CREDIT.pack(1)))
+
+    def replay(self) -> None:
+        connection = self.link.connection
+        if self.begin is None:
+            return self.grant()
+        if connection is None or self.leaving:
+            return
+        with connection.lock:                            # against `extra` in another thread's flush
+            self.finished += len(self.done)
+            self.done.clear()
+            more = self.slots - (self.begun - self.finished) - (self.granted - self.used) - len(self.unstarted)
+            self.granted += max(more, 0)
+        if more > 0:
+            connection.write(frame(LISTEN, self.channel, CREDIT.pack(more)))
+
+    def withdraw(self) -> None:
+        super().withdraw()
+        self.used = self.granted
+
+    def lost(self) -> None:
+        super().lost()
+        self.used = self.granted

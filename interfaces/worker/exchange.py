@@ -1,0 +1,31 @@
+"""What a request and the server say to each other beyond the first message and a short answer, and what both kinds of
+application need for it."""
+import logging
+
+PIECE = 64 * 1024            # messages.md, Credit: bodies are cut into pieces of 64 KiB
+WINDOW = 256 * 1024          # messages.md, Credit: an owner's unconfirmed bytes
+CONFIRM = 4                  # messages.md, Credit: half of the 8 parts that a server keeps out
+
+failed = logging.getLogger("django.request")
+ERROR = b"<!doctype html>\n<title>Server Error (500)</title>\n<h1>Server Error (500)</h1>\n"
+ABORT = {"type": "http.response.abort"}
+
+
+def server_error() -> dict:
+    return {"status": 500, "headers": [[b"content-type", b"text/html; charset=utf-8"]], "content": ERROR,
+            "more_content": False}
+
+
+def log_failure(message: dict, error: BaseException) -> None:
+    """To Django's logger, as Django's own handlers do for a view that raised."""
+    path = message.get("path", "")
+    text = "Internal Server Error: %s"
+    failed.error(text, path, exc_info=(type(error), error, error.__traceback__), extra={"status_code": 500})
+
+
+def pieces(data: bytes):
+    """`data` in pieces that a message may carry; one, empty, of nothing."""
+    if len(data) <= PIECE:
+        return (data,)
+    view = memoryview(data)
+    return [bytes(view[at:at + PIECE]) for at in range(0, len(data), PIECE)]

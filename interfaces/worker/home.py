@@ -1,0 +1,155 @@
+"""The loop where a layer's connection lives, and the task that keeps it up: connect, say HELLO, reconnect."""
+import asyncio
+import concurrent.futures
+import logging
+import os
+import random
+import socket
+import threading
+
+import msgpack
+
+from interfaces.layers.wire_local import HELLO, VERSION, WELCOME, FrameError, distrust, frame, unpack
+from interfaces.worker.connection import Connection
+
+logger = logging.getLogger("interfaces.worker")
+FIRST, LAST = 0.05, 2.0      # seconds between attempts, guesses: a restarted server is found at once, a missing one costs nothing
+WELCOME_TIME = 5.0           # a guess: a server that is alive answers in a millisecond
+PATIENCE = 5.0               # how long a send waits for a server that restarts; messages.md, Asking: retry for 5 s
+RETIRE_TIME = 1.0            # a guess: how long an old home may wait for what it has asked the hub
+
+
+class Home:
+    """`layer` is told: `welcomed(home, welcome)`, `heard(frames)`, `lost(error)`, all on this loop."""
+
+    def __init__(self, layer, predecessor: "Home | None" = None, spare: bool = False):
+        self.layer, self.predecessor, self.spare = layer, predecessor, spare
+        self.loop, self.pid = asyncio.get_running_loop(), os.getpid()
+        self.connection: Connection | None = None
+        self.up = asyncio.Event()
+        self.over: concurrent.futures.Future = concurrent.futures.Future()
+        self.crossing: set[concurrent.futures.Future] = set()      # calls from other loops that wait for this one
+        self.task = self.loop.create_task(self.run(), name="channel layer connection")
+
+    @property
+    def alive(self) -> bool:
+        return self.loop.is_running() and not self.task.done()
+
+    async def run(self) -> None:
+        try:
+            if self.predecessor is not None:
+                await asyncio.wait([asyncio.wrap_future(self.predecessor.over)], timeout=2 * RETIRE_TIME)
+                self.predecessor = None
+            await self.keep_up()
+        finally:
+            self.drop(ConnectionError("the event loop that held the connection has ended"))
+            if not self.over.done():
+                self.over.set_result(None)
+
+    async def keep_up(self) -> None:
+        delay = FIRST
+        while True:
+            try:
+                sock = await self.open()
+                await self.stay(sock)
+                delay = FIRST
+            except (OSError, TimeoutError, FrameError, ValueError) as error:
+                self.layer.say("down", "no connection to the interface server at %s: %s", self.layer.where, error)
+            if self.layer.sock is not None:
+                return                                   # one end of a socket pair: nobody to call again
+            await asyncio.sleep(delay * random.uniform(0.5, 1))
+            delay = min(2 * delay, LAST)
+
+    async def open(self) -> socket.socket:
+        if self.layer.sock is not None:
+            return self.layer.sock
+        if self.layer.default_path and (reason := distrust(self.layer.path)):
+            raise PermissionError(reason)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            await asyncio.wait_for(self.loop.sock_connect(sock, self.layer.path), WELCOME_TIME)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    async def stay(self, sock: socket.socket) -> None:
+        """From HELLO until the connection is lost. Raises what it was lost by, if that was before the WELCOME."""
+        welcome, gone = self.loop.create_future(), self.loop.create_future()
+
+        def heard(frames):
+            if self.connection is not None:
+                return self.layer.heard(frames)
+            kind, _, payload = frames[0]
+            found = unpack(payload) if kind == WELCOME else {}
+            if found.get("version") != VERSION:
+                raise FrameError(f"the server speaks version {found.get('version')!r}, this worker version {VERSION}")
+            self.connection = connection
+            self.layer.welcomed(self, found)
+            self.up.set()
+            if not welcome.done():
+                welcome.set_result(None)
+            if frames[1:]:
+                self.layer.heard(frames[1:])
+
+        def lost(error):
+            for future in (welcome, gone):
+                if not future.done():
+                    future.set_result(error)
+
+        connection = Connection(sock, self.loop, heard, lost)
+        try:
+            connection.write(frame(HELLO, "", msgpack.packb(self.layer.hello())))
+            error = await asyncio.wait_for(asyncio.shield(welcome), WELCOME_TIME)
+            if error is None:
+                error = await gone
+            raise error
+        finally:
+            connection.close()
+            self.drop(ConnectionError("the interface server went away"))
+
+    def drop(self, error: Exception) -> None:
+        connection, self.connection = self.connection, None
+        self.up.clear()
+        if connection is not None:
+            if not connection.closed:
+                connection.flush()
+                connection.close()
+            self.layer.lost(self, error)
+
+    async def connected(self) -> Connection:
+        """The connection, after at most PATIENCE seconds; ConnectionError then. Only on this loop."""
+        while self.connection is None:
+            try:
+                await asyncio.wait_for(self.up.wait(), PATIENCE)
+            except TimeoutError:
+                raise ConnectionError(f"no interface server at {self.layer.where} within {PATIENCE:g} s") from None
+        return self.connection
+
+    def retire(self) -> None:
+        """Another loop takes over: finish what was asked, then close. From any thread."""
+        async def end():
+            deadline = self.loop.time() + RETIRE_TIME
+            while self.layer.results and self.loop.time() < deadline:
+                await asyncio.wait(list(self.layer.results.values()), timeout=RETIRE_TIME)
+            self.task.cancel()
+            await asyncio.wait([self.task])
+            if self.spare:
+                self.loop.stop()
+
+        try:
+            asyncio.run_coroutine_threadsafe(end(), self.loop)
+        except RuntimeError:
+            self.over.set_result(None)
+
+
+def spare_home(layer) -> Home:
+    """A home in a daemon thread with a loop of its own, for a process in which nobody receives."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="channel layer", daemon=True).start()
+
+    async def make():
+        return Home(layer, spare=True)
+
+    return asyncio.run_coroutine_threadsafe(make(), loop).result()
