@@ -3,7 +3,7 @@ KNOWN = "local: (a hub for the workers of this machine), local:/path/of/a.sock, 
 
 
 def open_layer(url: str, reactor, **settings):
-    """The layer that a URL names, not listening yet. `mode` and `group` are of the hub's socket, the rest is shared.Limits.
+    """The layer that a URL names, not listening yet. Settings: `mode`, `group` of the hub's socket, and shared.Limits.
     Raises ValueError."""
     from interfaces.layers import wire_local
     from interfaces.layers.local import LocalLayer

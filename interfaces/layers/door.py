@@ -1,4 +1,4 @@
-"""The Unix socket of a `local:` hub: one server per path, never open to others, taken over from a server that was killed."""
+"""The Unix socket of a `local:` hub: one server per path, never open to others, taken over from one that was killed."""
 import errno
 import fcntl
 import grp
@@ -59,14 +59,14 @@ class Place:
             raise Refused(f"the workers' socket can't be made: {reason}")
 
     def take_lock(self) -> None:
-        """flock ends with the process, however it ends. The file stays: to remove it would let two servers lock two files."""
+        """flock ends with the process, however it ends. The file stays: removed, two servers could lock two files."""
         self.lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = os.read(self.lock, 20).decode("ascii", "replace").strip() or "unknown"
-            raise Refused(f"another interface server (pid {pid}) already has {self.path}: stop it, or choose another path "
-                          "with --layer local:/path/of/a.sock") from None
+            raise Refused(f"another interface server (pid {pid}) already has {self.path}: stop it, or choose another "
+                          "path with --layer local:/path/of/a.sock") from None
         os.ftruncate(self.lock, 0)
         os.pwrite(self.lock, b"%d\n" % os.getpid(), 0)
 
@@ -164,8 +164,8 @@ class Door(abstract.FileDescriptor):
 
 
 class Stream(abstract.FileDescriptor):
-    """A worker's socket. Unlike Twisted's own transport it reads to the end what a lost worker had still said, even when the
-    loss was met by a write: a STARTED among it decides whether a message may be given to another."""
+    """A worker's socket. Unlike Twisted's own transport it reads to its end what a lost worker had still said, even if
+    the loss was met by a write: a STARTED among it decides whether a message may be given to another."""
 
     def __init__(self, reactor, sock: socket.socket, protocol):
         super().__init__(reactor)
@@ -207,12 +207,13 @@ class Stream(abstract.FileDescriptor):
         if not self.connected:
             return
         super().connectionLost(reason)
-        self.read_rest()
+        self.read_rest()        # BSD's shutdown throws away what came before it
         try:
-            self.socket.shutdown(socket.SHUT_RD)    # from here on a living worker's STARTED fails, and it must not begin
+            # From here on a living worker's STARTED fails, and then it must not begin.
+            self.socket.shutdown(socket.SHUT_RD)
         except OSError:
             pass
-        self.read_rest()                            # unix(7) sockets of Linux keep what came before
+        self.read_rest()        # Linux keeps what came before the shutdown
         self.socket.close()
         self.protocol.connectionLost(reason)
 

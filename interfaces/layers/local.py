@@ -1,6 +1,6 @@
 """The `local:` layer: the memory layer with a hub, a Unix socket at which the workers of this machine meet it.
 
-Frames are those of wire_local. Payloads pass through unopened; only what is for a connection of this process is decoded.
+Frames are those of wire_local. Payloads pass through unopened; only what is for a connection of the server is decoded.
 """
 import re
 
@@ -59,7 +59,8 @@ class Worker(protocol.Protocol):
 
     def fail(self, reason) -> None:
         self.failed = True
-        log.warn("worker {process} (pid {pid}) is cut off: {reason}", process=self.process or "?", pid=self.pid, reason=reason)
+        log.warn("worker {process} (pid {pid}) is cut off: {reason}",
+                 process=self.process or "?", pid=self.pid, reason=reason)
         self.transport.abortConnection()
 
     def connectionLost(self, reason):
@@ -85,7 +86,6 @@ class Worker(protocol.Protocol):
         self.failed = True
         log.warn("worker (pid {pid}) is refused: {reason}", pid=self.pid, reason=reason)
         self.welcome(refused=reason)
-        self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def welcome(self, **more) -> None:
@@ -220,7 +220,7 @@ class LocalLayer(MemoryLayer):
         return opened
 
     def listen(self) -> None:
-        """Make the socket, after privileges were dropped: it belongs to the user whose workers use it. Raises door.Refused."""
+        """Make the socket: after privileges were dropped, so that it is the workers' user's. Raises door.Refused."""
         if self.place is not None and self.door is None:
             self.door = Door(self.clock, self.place, self.attach_socket)
 

@@ -1,4 +1,4 @@
-"""A channel layer in this process's memory, on the clock that it is given. The hub of `local:` is the same with a socket."""
+"""A channel layer in this process's memory, on the clock it is given. The hub of `local:` is this with a socket."""
 import re
 import secrets
 from collections import deque
@@ -33,8 +33,8 @@ class Address:
 
     def __init__(self, layer: "MemoryLayer", prefix: str, deliver: Deliver):
         self.layer, self.prefix, self.deliver = layer, prefix, deliver
-        # Connections that workers were told of -> the readers that own them, or may: which of two claims is the newer one
-        # only the server knows, and being told of a loss too often does no harm.
+        # Connections that workers were told of -> the readers that own them, or may: which of two claims is newer only
+        # the server knows, and being told of a loss too often does no harm.
         self.owners: dict[str, tuple[Reader, ...]] = {}
 
     def forget(self, connection: str) -> None:
@@ -113,8 +113,13 @@ class MemoryLayer:
         self.deal(group, self.checked(pack(message)), (0, 0.0), soon=True)
         return DONE
 
-    def delete(self, channel: str):
-        self.shared.delete(channel, self.clock.seconds())
+    def delete(self, channel: str, last: dict | None = None):
+        now = self.clock.seconds()
+        if last is None:
+            self.shared.delete(channel, now)
+        else:
+            payload = self.checked(pack(last))
+            self.shared.end(channel, Message(next(self.numbers), payload, now + self.limits.expiry, ""), now)
         return DONE
 
     def close(self):
@@ -137,7 +142,7 @@ class MemoryLayer:
         return self.shared.deserted(channel, self.clock.seconds())
 
     def statistics(self) -> dict:
-        """Counts since the start; `waiting` {channel: messages}; `readers` {process: {channel: {credit, unstarted}}}."""
+        """Counts since the start; waiting {channel: messages}; readers {process: {channel: {credit, unstarted}}}."""
         shared = self.shared
         readers = {process: {name: {"credit": desk.credit, "unstarted": len(desk.unstarted)}
                              for name, desk in shared.desks.get(reader, {}).items()}
@@ -157,8 +162,8 @@ class MemoryLayer:
         self.processes[reader.process] = reader
 
     def detach(self, reader: Reader, doubtful: bool = False) -> None:
-        """The worker is gone; what it did not start goes to another. `doubtful`: its words can't be trusted, so what it was
-        sent may have run, and nobody gets it again."""
+        """The worker is gone; what it did not start goes to another. `doubtful`: its words can't be trusted, so what it
+        was sent may have run, and nobody gets it again."""
         if self.processes.get(reader.process) is not reader:
             return
         del self.processes[reader.process]
@@ -174,17 +179,18 @@ class MemoryLayer:
             self.shared.credit(reader, channel, n, self.clock.seconds())
 
     def started(self, reader: Reader, channel: str, n: int, owner: str = "") -> None:
-        """The n oldest pushed ones begin to run: nobody gets them again. `owner` is the channel that owns their connections
-        from now on, or "". ValueError: more than were pushed, or an owner in another process."""
+        """The n oldest pushed ones begin to run: nobody gets them again. `owner` is the channel that owns their
+        connections from now on, or "". ValueError: more than were pushed, or an owner in another process."""
         if owner and process_of(owner) != reader.process:
             raise ValueError("an owner in another process")
         taken = Taken(owner or None)
         for message in self.shared.started(reader, channel, n):
             prefix, mark, connection = message.reply_channel.partition("!")
             address = self.addresses.get(prefix)
-            if address is not None and connection in address.owners:        # else it is over, and nobody is there to tell
-                address.owners[connection] = (reader,) if owner else ()
-                self.tell(address, connection, taken)
+            if address is not None:
+                if connection in address.owners:
+                    address.owners[connection] = (reader,) if owner else ()
+                self.tell(address, connection, taken)       # also where it is over: an owner must learn that
 
     def withdraw(self, reader: Reader, channel: str) -> None:
         """Push no more of this channel; what was not started goes to another reader."""
@@ -203,11 +209,12 @@ class MemoryLayer:
             self.forward(channel, payload)
             return
         now = self.clock.seconds()
-        self.shared.put(channel, Message(next(self.numbers), payload, now + (expiry or self.limits.expiry), ""), now, capacity)
+        message = Message(next(self.numbers), payload, now + (expiry or self.limits.expiry), "")
+        self.shared.put(channel, message, now, capacity)
         self.sent += 1
 
     def join(self, group: str, channel: str, expiry: float = 0.0) -> None:
-        """A worker's group_add; BadName. The name of a process or connection that is gone is dropped: it would stay for a day."""
+        """A worker's group_add; BadName. The name of a process or connection that is gone would stay a day: dropped."""
         if not NAME.fullmatch(group) or not CHANNEL.fullmatch(channel):
             raise BadName("no group's or no channel's name")
         prefix, mark, connection = channel.partition("!")
@@ -234,7 +241,7 @@ class MemoryLayer:
         return payload
 
     def deal(self, group: str, payload: bytes, bounds: tuple[int, float], soon: bool = False) -> None:
-        """Once to each channel. Decoded once for all connections of this process, pushed once for all channels of a reader."""
+        """Once to each channel: decoded once for all connections of this process, pushed once for all of a reader."""
         now = self.clock.seconds()
         capacity, expires = bounds[0], now + (bounds[1] or self.limits.expiry)
         own, foreign = [], {}
@@ -280,7 +287,7 @@ class MemoryLayer:
         self.sent += 1
 
     def tell(self, address: Address, connection: str, item: Any, soon: bool = False) -> None:
-        """Deliver: at once what comes from a socket, a turn later what the server says to itself (it is inside `send`)."""
+        """Deliver: at once what came from a socket, a turn later what the server says to itself (inside `send`)."""
         if not soon and not self.queue:
             self.hand_over(address, connection, item)
             return
@@ -300,4 +307,5 @@ class MemoryLayer:
         try:
             address.deliver(connection, item)
         except Exception:
-            log.failure("delivery to {connection} failed", connection=connection)       # one story must not stop the others
+            # One story must not stop the others.
+            log.failure("delivery to {connection} failed", connection=connection)

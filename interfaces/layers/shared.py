@@ -1,15 +1,16 @@
-"""Shared channels in memory: messages in order, pushed to readers that have room for them. Pure: every call is told the time.
+"""Shared channels in memory: messages in order, pushed to readers that have room. Pure: every call is told the time.
 
-At most once rests on three rules. A message that was pushed belongs to its reader until that says that it began (`started`:
-nobody gets it again) or goes without having said so (`withdraw`, `leave`: back to its old place). The reader says so before
-it begins. And from a reader whose words can't be trusted nothing comes back.
+At most once rests on three rules. A message that was pushed belongs to its reader until that says that it began
+(`started`: nobody gets it again) or goes without having said so (`withdraw`, `leave`: back to its old place). The
+reader says so before it begins. And from a reader whose words can't be trusted nothing comes back.
 
-There is no timer: what expired is dropped when it is met, when its channel is full, and every SWEEP seconds at the next `put`.
+There is no timer: what expired is dropped when it is met, when its channel is full, and every SWEEP seconds by a `put`.
 """
 import re
+from bisect import insort
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from heapq import merge
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
@@ -33,7 +34,7 @@ class Limits:
     expiry: float = 60.0                    # seconds: Channels' default
     group_expiry: float = 86400.0           # seconds: Channels' default
     max_message: int = MAX_MESSAGE          # bytes, encoded
-    # One-off channels for the parts of one request, named and deleted by the server: at most 8 are out (messages.md, Sizes).
+    # One-off channels for the parts of a request, named and deleted by the server: 8 are out (messages.md, Sizes).
     capacities: dict[str, int] = field(default_factory=lambda: {"http.request.body.": 8})
 
 
@@ -66,7 +67,7 @@ class Desk:
 
 
 class SharedChannel:
-    """`count` and `size` (bytes) are of all that is not started: what was pushed may come back, so it holds its place."""
+    """`count` and `size` (bytes) are of all that is not started: what was pushed may come back, and holds its place."""
     __slots__ = ("name", "capacity", "waiting", "desks", "count", "size")
 
     def __init__(self, name: str, capacity: int):
@@ -90,12 +91,12 @@ class SharedChannel:
             self.desks[desk.reader] = self.desks.pop(desk.reader)
         desk.reader.push(self.name, message.payload)
 
-    def put_back(self, messages: deque[Message]) -> None:
-        """To the front, each at its old place among those that came back before."""
-        last, earlier = messages[-1].number, []
-        while self.waiting and self.waiting[0].number < last:
-            earlier.append(self.waiting.popleft())
-        self.waiting.extendleft(reversed(list(merge(earlier, messages, key=NUMBER))))
+    def put_back(self, messages: Iterable[Message]) -> None:
+        """To the front, each at its old place. A reader may have got one that came back after a newer one."""
+        messages = sorted(messages, key=NUMBER)
+        while self.waiting and self.waiting[0].number < messages[-1].number:
+            insort(messages, self.waiting.popleft(), key=NUMBER)
+        self.waiting.extendleft(reversed(messages))
 
 
 class SharedChannels:
@@ -105,7 +106,7 @@ class SharedChannels:
         self.limits, self.opened, self.swept = limits, now, now
         self.channels: dict[str, SharedChannel] = {}
         self.desks: dict[Reader, dict[str, Desk]] = {}
-        self.deleted: dict[str, float] = {}         # one-off channels that are over -> until when late words are ignored
+        self.deleted: dict[str, float] = {}         # one-off channels that are over -> until when we remember that
         self.left: dict[str, float] = {}            # channel -> when its last reader left
         self.size = self.delivered = self.expired = self.full = self.doubtful = 0
 
@@ -155,7 +156,6 @@ class SharedChannels:
         desk = channel.desks.get(reader)
         if desk is None:
             desk = channel.desks[reader] = self.desks.setdefault(reader, {})[name] = Desk(reader)
-            self.left.pop(name, None)
         desk.credit += n
         if channel.waiting:
             self.refill(channel, now)
@@ -177,16 +177,13 @@ class SharedChannels:
             if name in self.deleted:
                 return []
             raise ValueError("more was started than was sent")
-        channel, begun = self.channels[name], []
-        for _ in range(n):
-            message = desk.unstarted.popleft()
-            self.release(channel, message)
-            begun.append(message)
+        begun = [desk.unstarted.popleft() for _ in range(n)]
+        self.drop(self.channels[name], begun)
         self.delivered += n
         return begun
 
     def withdraw(self, reader: Reader, name: str, now: float, doubtful: bool = False) -> None:
-        """The reader leaves this channel. What it did not start goes to another, or nowhere when its words are doubtful."""
+        """It leaves this channel. What it did not start goes to another, to nobody if its words are doubtful."""
         desk = self.desks.get(reader, {}).pop(name, None)
         if desk is None:
             return
@@ -195,8 +192,7 @@ class SharedChannels:
         if not channel.desks:
             self.left[name] = now
         if doubtful:
-            for message in desk.unstarted:
-                self.release(channel, message)
+            self.drop(channel, desk.unstarted)
             self.doubtful += len(desk.unstarted)
         elif desk.unstarted:
             channel.put_back(desk.unstarted)
@@ -214,7 +210,7 @@ class SharedChannels:
             self.refill(self.channels[name], now)
 
     def delete(self, name: str, now: float) -> None:
-        """Drop what waits. A one-off channel is over then: credit and starts that are still on their way mean nothing."""
+        """Drop what waits. A one-off channel is over then: credit and starts still on their way mean nothing."""
         channel = self.channels.get(name)
         one_off = name.startswith(tuple(self.limits.capacities))
         if one_off:
@@ -230,6 +226,14 @@ class SharedChannels:
             channel.desks.clear()
         self.tidy(channel)
 
+    def end(self, name: str, last: Message, now: float) -> None:
+        """Drop what waits; `last` takes its place, for a reader that is there or comes before it expires."""
+        channel = self.channels.get(name)
+        if channel is not None:
+            self.drop(channel, channel.waiting)
+            channel.waiting.clear()
+        self.put(name, last, now, 0 if channel is None else channel.count + 1)
+
     def clear(self) -> None:
         """Drop what waits, everywhere."""
         for channel in list(self.channels.values()):
@@ -237,7 +241,7 @@ class SharedChannels:
             channel.waiting.clear()
             self.tidy(channel)
 
-    def drop(self, channel: SharedChannel, messages: deque[Message]) -> None:
+    def drop(self, channel: SharedChannel, messages: Iterable[Message]) -> None:
         for message in messages:
             self.release(channel, message)
 
@@ -253,7 +257,7 @@ class SharedChannels:
         if len(kept) == len(channel.waiting):
             return
         self.expired += len(channel.waiting) - len(kept)
-        self.drop(channel, deque(message for message in channel.waiting if message.expires <= now))
+        self.drop(channel, [message for message in channel.waiting if message.expires <= now])
         channel.waiting = kept
 
     def tidy(self, channel: SharedChannel) -> None:

@@ -1,30 +1,31 @@
-"""The frames between the hub of a `local:` layer and its workers, and the path where they meet. Pure: no Twisted, no asyncio.
+"""The frames between the hub of a `local:` layer and its workers, and the path where they meet. Pure: no Twisted, no
+asyncio.
 
-A frame is `length, kind, name length, name, payload`: an unsigned 32-bit length of all that follows it (network order), one
-byte of kind, one byte of name length, the name (a channel, ASCII, under 100 bytes, or empty), and a payload that the kind
-explains. The hub forwards message payloads without decoding them.
+A frame is `length, kind, name length, name, payload`: an unsigned 32-bit length of all that follows it (network order),
+one byte of kind, one byte of name length, the name (a channel, ASCII, under 100 bytes, or empty), and a payload that
+the kind explains. The hub forwards message payloads without decoding them.
 
-From a worker                          payload
-  HELLO                                msgpack {"version": 1, "process": "specific.<random>", "pid": int}; the first frame
-  LISTEN    channel                    CREDIT: n more messages of this channel may be pushed (n may be 0)
-  STARTED   channel                    CREDIT + owner: the n oldest pushed ones begin to run now; `owner` is the channel that
-                                       owns their connections from now on, or empty (a plain consumer owns nothing)
-  WITHDRAW  channel                    empty: push no more; what is not STARTED goes to another worker. Answered by WITHDRAWN
-  SEND      channel                    SEND_HEAD (id, capacity, expiry in ms) + message; id 0 wants no RESULT, 0 = the hub's own value
-  GROUP_ADD, GROUP_DISCARD  group      GROUP_HEAD (id, expiry in s) + channel
-  GROUP_SEND  group                    SEND_HEAD + message (capacity and expiry for its channels)
-  FLUSH                                GROUP_HEAD (id, 0)
+From a worker                      payload
+  HELLO                            msgpack {"version": 1, "process": "specific.<random>", "pid": int}; the first frame
+  LISTEN    channel                CREDIT: n more messages of this channel may be pushed (n may be 0)
+  STARTED   channel                CREDIT + owner: the n oldest pushed ones begin to run now; `owner` is the channel
+                                   that owns their connections from now on, or empty (a plain consumer owns nothing)
+  WITHDRAW  channel                empty: push no more; what is not STARTED goes to another worker; WITHDRAWN answers
+  SEND      channel                SEND_HEAD (id, capacity, expiry in ms) + message; id 0 wants no RESULT, 0 = the hub's
+                                   own value
+  GROUP_ADD, GROUP_DISCARD  group  GROUP_HEAD (id, expiry in s) + channel
+  GROUP_SEND  group                SEND_HEAD + message (capacity and expiry for its channels)
+  FLUSH                            GROUP_HEAD (id, 0)
 From the hub
-  WELCOME                              msgpack {"version": 1, "server": prefix of the server's reply channels, "now": float,
-                                       "max_message": int}; a hub that refuses the worker adds "refused": why, and
-                                       closes
-  MESSAGE   channel                    message
-  MESSAGES                             msgpack [channel, ...] + message: one group message for several channels of this worker
-  WITHDRAWN channel                    empty: nothing more comes on this channel until the next LISTEN
-  RESULT                               RESULT_HEAD (id, code)
+  WELCOME                          msgpack {"version": 1, "server": prefix of the server's reply channels, "now": float,
+                                   "max_message": int}; a hub that refuses the worker adds "refused": why, and closes
+  MESSAGE   channel                message
+  MESSAGES                         msgpack [channel, ...] + message: one group message for several of its channels
+  WITHDRAWN channel                empty: nothing more comes on this channel until the next LISTEN
+  RESULT                           RESULT_HEAD (id, code)
 
-A worker writes STARTED before it runs anything (so a message that may have run is never given to another), and reads its
-socket in order; the two together are what at-most-once rests on.
+A worker writes STARTED before it runs anything (so a message that may have run is never given to another), and when
+that write fails it runs nothing; it reads its socket in order. At most once rests on these.
 """
 import os
 import stat
@@ -98,7 +99,7 @@ class Frames:
 
 
 def default_path() -> str:
-    """Where hub and workers meet when nobody says otherwise: CHANNELS_INTERFACES_SOCKET, or a file in a folder of our own."""
+    """Where hub and workers meet if nobody says otherwise: CHANNELS_INTERFACES_SOCKET, or a file in our folder."""
     chosen = os.environ.get("CHANNELS_INTERFACES_SOCKET")
     return chosen or os.path.join(tempfile.gettempdir(), f"channels-interfaces-{os.geteuid()}", "default.sock")
 
