@@ -11,20 +11,20 @@ from interfaces.worker.leaving import GRACE
 from interfaces.worker.wsgi import Wsgi, WsgiRequests
 
 logger = logging.getLogger("interfaces.worker")
-CONCURRENCY = 100            # requests of an ASGI application at once in one process, a guess; an awaiting request is cheap
+CONCURRENCY = 100            # requests of an ASGI application at once, a guess: one that awaits is cheap
 
 
 def over_channels(application, *, layer: str = "default", concurrency: int = CONCURRENCY, grace: float = GRACE):
-    """`application` is a dict by protocol, {"http": Wsgi(...) or an ASGI 3 application}, or one ASGI 3 application for all.
+    """`application` is a dict by protocol, {"http": Wsgi(...) or an ASGI 3 application}, or one ASGI 3 application.
 
-    At most `concurrency` requests of an ASGI application run at once (of a Wsgi: its threads). On SIGTERM the worker finishes
-    what runs within `grace` seconds. A scope of another type than "channel" (Daphne or Uvicorn host it directly, in
-    development) goes straight to the application."""
+    At most `concurrency` requests of an ASGI application run at once (of a Wsgi: its threads). On SIGTERM the worker
+    finishes what runs within `grace` seconds. A scope of another type than "channel" (Daphne or Uvicorn host it
+    directly, in development) goes straight to the application."""
     return OverChannels(application, get_channel_layer(layer), concurrency, grace)
 
 
 class OverChannels:
-    """Messages of a channel layer in, requests of an application out. `requests` are those that run, by reply channel."""
+    """Messages of a channel layer in, requests of an application out. `requests`: those that run, by reply channel."""
 
     def __init__(self, application, layer, concurrency: int, grace: float):
         if isinstance(application, dict) and not application:
@@ -53,7 +53,7 @@ class OverChannels:
     async def serve(self, channel: str, receive) -> None:
         """The stock runworker's instance for one channel. Never ends: a new one is made only at the next message."""
         if not isinstance(self.layer, LocalChannelLayer):
-            raise ImproperlyConfigured("over_channels needs interfaces.worker.layers.LocalChannelLayer as channel layer")
+            raise ImproperlyConfigured("over_channels needs a channel layer of interfaces.worker.layers")
         take = self.hear
         if channel == "http.request" and self.http is not None:
             take, inbox = self.begin, self.layer.inbox

@@ -1,7 +1,7 @@
 """Requests of an ASGI application: one task each, on the loop of the runworker."""
 import asyncio
 
-from interfaces.worker.exchange import ABORT, CONFIRM, WINDOW, log_failure, pieces, server_error
+from interfaces.worker.exchange import ABORT, CONFIRM, GONE, WINDOW, log_failure, pieces, server_error
 
 GONE_GRACE = 1.0             # seconds, a guess: an application that listens for http.disconnect cleans up by itself
 
@@ -92,7 +92,7 @@ class AsgiRequest:
         elif kind == "interface.credit":
             self.sent = max(self.sent, message.get("sent") or 0)
             self.wake()
-        elif kind == "http.disconnect":
+        elif kind in GONE:
             self.gone()
 
     def gone(self) -> None:

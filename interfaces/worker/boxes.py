@@ -1,5 +1,5 @@
-"""Where messages wait inside a worker: a Box per own channel, a Listening per shared channel that a plain reader receives
-from, a Hosting per shared channel whose messages an application of ours runs.
+"""Where messages wait inside a worker: a Box per own channel, a Listening per shared channel that a plain reader
+receives from, a Hosting per shared channel whose messages an application of ours runs.
 
 All of it belongs to the home loop, but for `Hosting.finish`, which any thread may call.
 """
@@ -7,15 +7,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from interfaces.layers.wire_local import CREDIT, LISTEN, STARTED, WITHDRAW, frame, unpack
+from interfaces.layers.wire_local import CREDIT, LISTEN, STARTED, WITHDRAW, frame
 
 WINDOW = 64                  # messages.md, Credit: the default window
 FEW = 8                      # a guess: messages that a plain consumer's own queue may hold, begun and not yet looked at
-SLOW = 0.25                  # seconds, a guess: a message that waited here as long would have been quicker with another worker
+SLOW = 0.25                  # seconds, a guess: what waited here as long had better been sent to another worker
 
 
 class Waiters:
-    """Readers that wait, first come first served. A cancelled one loses nothing: what it was given goes back in front."""
+    """Readers that wait, first come first served. What a cancelled one was given already goes back in front."""
 
     def __init__(self):
         self.ready: deque[dict] = deque()
@@ -117,7 +117,8 @@ class Listening(Waiters):
             self.start(len(self.waiters))
 
     def start(self, wanted: int) -> None:
-        """Tell the hub what begins, then let it begin: a message that may have run is never given to another worker."""
+        """Tell the hub what begins, then let it begin. Where the hub may not have heard it nothing begins: the message
+        goes to another worker then, and must not run twice."""
         if not self.unstarted or self.starting or wanted < 1:
             return
         now = self.link.loop.time()
@@ -130,7 +131,7 @@ class Listening(Waiters):
         connection = self.link.connection
         connection.write(frame(STARTED, self.channel, CREDIT.pack(count) + self.owner.encode()))
         self.starting = True
-        connection.when_flushed(lambda: self.begin_ready(begun))
+        connection.when_flushed(lambda flushed: self.begin_ready(begun if flushed else []))
         self.grant()
 
     def begin_ready(self, begun: list[bytes]) -> None:
@@ -181,15 +182,15 @@ class Listening(Waiters):
 class Hosting(Listening):
     """A shared channel that an application of ours runs: `slots` at once, each message owned by `owner`.
 
-    The first message goes the stock way, through `receive` and the runworker's queue, since that is what makes the runworker
-    call the application. From then on (`activate`) messages go to `begin` straight from the socket: three task switches
-    fewer per message, and nothing is lost when the runworker's instance ends."""
+    The first message goes the stock way, through `receive` and the runworker's queue, since that is what makes the
+    runworker call the application. From then on (`activate`) messages go to `begin` straight from the socket: three
+    task switches fewer per message, and nothing is lost when the runworker's instance ends."""
 
     def __init__(self, channel: str, link, slots: int, owner: str):
         super().__init__(channel, link)
         self.slots, self.owner = slots, owner
         self.begin: Callable[[dict], None] | None = None
-        self.begun = self.finished = 0                   # begun is changed by the loop only, finished under flush's lock only
+        self.begun = self.finished = 0                   # changed on the loop; under flush's lock
         self.used = self.granted = 0                     # the same
         self.done: deque[None] = deque()
 

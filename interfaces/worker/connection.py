@@ -1,11 +1,12 @@
 """One socket to the hub of a `local:` layer: frames in, frames out.
 
-It isn't an asyncio transport for two reasons. A thread that has finished a view writes its answer without asking the loop for
-anything (`flush` is safe from any thread), and STARTED has to be in the kernel's hands before an application sees the message,
-which a transport never tells.
+It isn't an asyncio transport for two reasons. A thread that has finished a view writes its answer without asking the
+loop for anything (`flush` is safe from any thread), and STARTED has to be in the kernel's hands before an application
+sees the message, which a transport never tells.
 """
 import asyncio
 import socket
+import struct
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -104,13 +105,15 @@ class Connection:
     def wake(self) -> None:
         waiting, self.waiting = self.waiting, []
         for call in waiting:
-            call()
+            call(not self.closed)
 
-    def when_flushed(self, call: Callable[[], None]) -> None:
-        """`call()` once the kernel has all that was written, at once if it takes it now; also when the connection is lost.
-        Only on the loop."""
-        if self.flush() or self.closed:
-            call()
+    def when_flushed(self, call: Callable[[bool], None]) -> None:
+        """`call(True)` once the kernel has all that was written, at once if it takes it now; `call(False)` when the
+        connection is lost before. Only on the loop."""
+        if self.flush():
+            call(True)
+        elif self.closed:
+            call(False)
         else:
             self.waiting.append(call)
 
@@ -118,7 +121,7 @@ class Connection:
         """Wait until the kernel has taken what is held, if that is much. Only on the loop."""
         if self.pending > HIGH_WATER and not self.flush():
             done = self.loop.create_future()
-            self.waiting.append(lambda: done.done() or done.set_result(None))
+            self.waiting.append(lambda flushed: done.done() or done.set_result(None))
             await done
 
     def readable(self) -> None:
@@ -131,8 +134,10 @@ class Connection:
             return self.fail(error)
         if not data:
             return self.fail(ConnectionResetError("the interface server closed the connection"))
-        if frames:
+        try:
             self.heard(frames)
+        except (FrameError, ValueError, struct.error) as error:
+            self.fail(error)
 
     def fail(self, error: Exception) -> None:
         if not self.closed:

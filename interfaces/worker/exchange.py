@@ -8,6 +8,7 @@ CONFIRM = 4                  # messages.md, Credit: half of the 8 parts that a s
 
 failed = logging.getLogger("django.request")
 ERROR = b"<!doctype html>\n<title>Server Error (500)</title>\n<h1>Server Error (500)</h1>\n"
+GONE = ("http.disconnect", "interface.gone")     # the client left; it had left before the request was taken
 ABORT = {"type": "http.response.abort"}
 
 

@@ -13,14 +13,14 @@ from interfaces.layers.wire_local import HELLO, VERSION, WELCOME, FrameError, di
 from interfaces.worker.connection import Connection
 
 logger = logging.getLogger("interfaces.worker")
-FIRST, LAST = 0.05, 2.0      # seconds between attempts, guesses: a restarted server is found at once, a missing one costs nothing
+FIRST, LAST = 0.05, 2.0      # seconds between attempts, guesses: a restarted server is found at once
 WELCOME_TIME = 5.0           # a guess: a server that is alive answers in a millisecond
 PATIENCE = 5.0               # how long a send waits for a server that restarts; messages.md, Asking: retry for 5 s
 RETIRE_TIME = 1.0            # a guess: how long an old home may wait for what it has asked the hub
 
 
 class Home:
-    """`layer` is told: `welcomed(home, welcome)`, `heard(frames)`, `lost(error)`, all on this loop."""
+    """`layer` is told: `welcomed(home, welcome)`, `heard(home, frames)`, `lost(home, error)`, all on this loop."""
 
     def __init__(self, layer, predecessor: "Home | None" = None, spare: bool = False):
         self.layer, self.predecessor, self.spare = layer, predecessor, spare
@@ -68,30 +68,23 @@ class Home:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
-            await asyncio.wait_for(self.loop.sock_connect(sock, self.layer.path), WELCOME_TIME)
+            # Not wait_for: Python 3.11's swallows a cancellation that meets the end of what it waits for (bpo-37658).
+            async with asyncio.timeout(WELCOME_TIME):
+                await self.loop.sock_connect(sock, self.layer.path)
         except BaseException:
             sock.close()
             raise
         return sock
 
     async def stay(self, sock: socket.socket) -> None:
-        """From HELLO until the connection is lost. Raises what it was lost by, if that was before the WELCOME."""
+        """From HELLO until the connection is lost. Raises what it was lost by."""
         welcome, gone = self.loop.create_future(), self.loop.create_future()
 
         def heard(frames):
-            if self.connection is not None:
-                return self.layer.heard(frames)
-            kind, _, payload = frames[0]
-            found = unpack(payload) if kind == WELCOME else {}
-            if found.get("version") != VERSION:
-                raise FrameError(f"the server speaks version {found.get('version')!r}, this worker version {VERSION}")
-            self.connection = connection
-            self.layer.welcomed(self, found)
-            self.up.set()
-            if not welcome.done():
+            if self.connection is None:
+                self.welcomed(connection, frames.pop(0))
                 welcome.set_result(None)
-            if frames[1:]:
-                self.layer.heard(frames[1:])
+            self.layer.heard(self, frames)
 
         def lost(error):
             for future in (welcome, gone):
@@ -101,13 +94,23 @@ class Home:
         connection = Connection(sock, self.loop, heard, lost)
         try:
             connection.write(frame(HELLO, "", msgpack.packb(self.layer.hello())))
-            error = await asyncio.wait_for(asyncio.shield(welcome), WELCOME_TIME)
-            if error is None:
-                error = await gone
-            raise error
+            async with asyncio.timeout(WELCOME_TIME):
+                error = await welcome
+            raise error or await gone
         finally:
             connection.close()
             self.drop(ConnectionError("the interface server went away"))
+
+    def welcomed(self, connection: Connection, first: tuple[int, str, bytes]) -> None:
+        kind, _, payload = first
+        found = unpack(payload) if kind == WELCOME else {}
+        if found.get("refused"):
+            raise FrameError(f"it refuses this worker: {found['refused']}")
+        if found.get("version") != VERSION:
+            raise FrameError(f"it speaks version {found.get('version')!r} of the frames, this worker {VERSION}")
+        self.connection = connection
+        self.layer.welcomed(self, found)
+        self.up.set()
 
     def drop(self, error: Exception) -> None:
         connection, self.connection = self.connection, None
@@ -122,7 +125,8 @@ class Home:
         """The connection, after at most PATIENCE seconds; ConnectionError then. Only on this loop."""
         while self.connection is None:
             try:
-                await asyncio.wait_for(self.up.wait(), PATIENCE)
+                async with asyncio.timeout(PATIENCE):
+                    await self.up.wait()
             except TimeoutError:
                 raise ConnectionError(f"no interface server at {self.layer.where} within {PATIENCE:g} s") from None
         return self.connection

@@ -12,7 +12,7 @@ from interfaces.worker import runworker
 from interfaces.worker.boxes import Box, Hosting, Listening
 
 logger = logging.getLogger("interfaces.worker")
-BOX_CAPACITY = 10_000        # messages.md, Sizes: what a process-local channel holds where the configuration says nothing
+BOX_CAPACITY = 10_000        # messages.md, Sizes: the capacity of a process-local channel
 BOXES = 10_000               # a guess: boxes without a reader; beyond it the expired go, then the oldest
 
 
@@ -29,7 +29,7 @@ class Inbox:
         self.process, self.owner = process, f"{process}!{secrets.token_urlsafe(16)}"
         self.connection = self.loop = None
         self.boxes: dict[str, Box] = {}
-        self.hostings = {name: Hosting(name, self, hosting.slots, self.owner) for name, hosting in self.hostings.items()}
+        self.hostings = {name: Hosting(name, self, old.slots, self.owner) for name, old in self.hostings.items()}
         self.listenings: dict[str, Listening] = dict(self.hostings)
         self.touched: set[Listening] = set()
         self.dropped = 0
@@ -152,7 +152,7 @@ class Inbox:
             self.dropped += 1
 
     def decode(self, payload: bytes) -> dict | None:
-        """The message, or None (and a log line) when it is none: one strange sender must not stop the readers of a channel."""
+        """The message, or None (and a log line) when it is none: a strange sender must not stop a channel's readers."""
         try:
             message = wire.unpack(payload)
         except (ValueError, msgpack.UnpackException) as error:

@@ -2,9 +2,9 @@
 
     CHANNEL_LAYERS = {"default": {"BACKEND": "interfaces.worker.layers.LocalChannelLayer"}}
 
-CONFIG may have `path` (of the server's socket; by default both sides agree on one), `expiry` (60 s), `group_expiry` (86400 s),
-`capacity` and `channel_capacity` (None: what the server holds). Usable from any thread and any event loop: one loop, the home,
-owns the connection; calls from others cross to it.
+CONFIG may have `path` (of the server's socket; by default both sides agree on one), `expiry` (60 s), `group_expiry`
+(86400 s), `capacity` and `channel_capacity` (None: what the server holds). Usable from any thread and any event loop:
+one loop, the home, owns the connection; calls from others cross to it.
 """
 import asyncio
 import logging
@@ -34,8 +34,8 @@ class MessageTooLarge(ValueError):
 class LocalChannelLayer(BaseChannelLayer):
     """The channel layer API of Channels 4, over the hub in the interface server.
 
-    `send` raises ChannelFull, MessageTooLarge, TypeError (an invalid name), and ConnectionError when no server was there for
-    5 s. `receive` never raises for the server's sake: it waits until there is one again."""
+    `send` raises ChannelFull, MessageTooLarge, TypeError (an invalid name), and ConnectionError when no server was
+    there for 5 s. `receive` never raises for the server's sake: it waits until there is one again."""
     extensions = ["groups", "flush"]
 
     def __init__(self, path=None, expiry=60, group_expiry=86400, capacity=None, channel_capacity=None, sock=None):
@@ -124,6 +124,7 @@ class LocalChannelLayer(BaseChannelLayer):
         """Close the connection. A later call opens a new one."""
         with self.guard:
             home, self.home = self.home, None
+            self.inbox.lost()
         if home is not None and home.pid == os.getpid():
             home.retire()
             await asyncio.wait([asyncio.wrap_future(home.over)], timeout=2)
@@ -150,7 +151,8 @@ class LocalChannelLayer(BaseChannelLayer):
             return self.home
 
     def leave_home(self, home: Home) -> None:
-        self.inbox.drop_waiters()                        # they belong to the loop that is left; those who cross come again
+        self.inbox.lost()
+        self.inbox.drop_waiters()                        # of the loop that is left; those who cross come again
         if home.alive:
             home.retire()
         else:
@@ -197,8 +199,8 @@ class LocalChannelLayer(BaseChannelLayer):
             self.results.pop(number, None)
 
     async def take_across(self, channel: str) -> dict:
-        """`receive` on a loop that isn't the home. When the home moves, ask the new one. Cancelled, it gives back what had
-        already been taken for it."""
+        """`receive` on a loop that isn't the home. When the home moves, ask the new one. Cancelled, it gives back what
+        had already been taken for it."""
         while True:
             home, tasks = self.settle(), []
 
@@ -223,6 +225,8 @@ class LocalChannelLayer(BaseChannelLayer):
         return {"version": wire.VERSION, "process": self.process, "pid": self.pid}
 
     def welcomed(self, home: Home, welcome: dict) -> None:
+        if home is not self.home:
+            return                                       # it was left before it was welcomed
         self.server = welcome.get("server") or None
         self.max_message = min(welcome.get("max_message") or wire.MAX_MESSAGE, wire.MAX_FRAME)
         for group, channel in self.groups:
@@ -231,19 +235,21 @@ class LocalChannelLayer(BaseChannelLayer):
         self.inbox.connected(home)
         self.say("up", "connected to the interface server at %s", self.where)
 
-    def heard(self, frames: list[tuple[int, str, bytes]]) -> None:
+    def heard(self, home: Home, frames: list[tuple[int, str, bytes]]) -> None:
         for kind, name, payload in frames:
             if kind == wire.RESULT:
                 number, code = wire.RESULT_HEAD.unpack(payload)
                 future = self.results.get(number)
                 if future is not None and not future.done():
                     future.set_result(code)
-            else:
+            elif home is self.home:                      # one that was left only waits for its results
                 self.inbox.frame(kind, name, payload)
-        self.inbox.settle()
+        if home is self.home:
+            self.inbox.settle()
 
     def lost(self, home: Home, error: Exception) -> None:
-        self.inbox.lost()
+        if home is self.home:
+            self.inbox.lost()
         for future in tuple(self.results.values()):
             if not future.done() and future.get_loop() is home.loop and not home.loop.is_closed():
                 future.set_exception(error)
@@ -274,8 +280,8 @@ class LocalChannelLayer(BaseChannelLayer):
         return wire.SEND_HEAD.pack(number, self.get_capacity(channel) or 0, self.milliseconds)
 
     def reply(self, channel: str, message: dict) -> None:
-        """Write an answer to a reply channel, without waiting for anything. From any thread. An answer to a server that is
-        not there any more is dropped, as its client is gone."""
+        """Write an answer to a reply channel, without waiting for anything. From any thread. An answer to a server that
+        is not there any more is dropped, as its client is gone."""
         home = self.home
         connection = home and home.connection
         if connection is not None:

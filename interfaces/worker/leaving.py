@@ -1,7 +1,7 @@
 """Leaving a stock runworker on SIGTERM: take nothing new, finish what runs, say goodbye, and end with 0.
 
-What fails, all tried: nothing done ends with 143; cancelling the worker's listener or application tasks with 1; SIGINT is
-ignored in a background shell. KeyboardInterrupt raised from a callback of the loop is what the stock runworker ends well by.
+What fails, all tried: nothing done ends with 143; cancelling the worker's listener or application tasks with 1; SIGINT
+is ignored in a background shell. KeyboardInterrupt raised from a callback of the loop ends a stock runworker well.
 """
 import asyncio
 import logging
@@ -51,7 +51,7 @@ class Leaving:
         home = self.layer.home
         if home is not None and home.connection is not None:
             flushed = self.loop.create_future()
-            home.connection.when_flushed(lambda: flushed.set_result(None))
+            home.connection.when_flushed(lambda done: flushed.set_result(done))
             await flushed
         self.loop.call_soon(interrupt)
 

@@ -7,7 +7,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.db import close_old_connections
 
 from interfaces.worker.environ import EnvironMaker
-from interfaces.worker.exchange import ABORT, CONFIRM, WINDOW, log_failure, pieces, server_error
+from interfaces.worker.exchange import ABORT, CONFIRM, GONE, WINDOW, log_failure, pieces, server_error
 from interfaces.worker.upload import Parts
 
 THREADS = 10                 # a guess: views that wait for a database at the same time
@@ -20,7 +20,7 @@ class ClientGone(ConnectionError):
 class Wsgi:
     """A WSGI application for `over_channels`; at most `threads` of its requests run at once.
 
-    Called as an ASGI application (hosted directly by Daphne or Uvicorn, or behind a router) it runs in asgiref's thread."""
+    Called as an ASGI application (hosted by Daphne or Uvicorn, or behind a router) it runs in asgiref's thread."""
 
     def __init__(self, application, threads: int = THREADS):
         if threads < 1:
@@ -64,7 +64,7 @@ class WsgiRequests:
 
 
 class WsgiRequest:
-    """One request: input, start_response and the answer. `hear` and `gone` come from the loop, all else from the thread."""
+    """One request: input, start_response and the answer. `hear` and `gone` run on the loop, all else in the thread."""
 
     def __init__(self, over, message: dict):
         self.over, self.message = over, message
@@ -81,7 +81,7 @@ class WsgiRequest:
 
     def hear(self, message: dict) -> None:
         kind = message.get("type")
-        if kind == "http.disconnect" or (kind == "http.request.body" and message.get("closed")):
+        if kind in GONE or (kind == "http.request.body" and message.get("closed")):
             return self.gone()
         with self.changed:
             if kind == "http.request.body":
