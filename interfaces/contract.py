@@ -119,7 +119,7 @@ class Link(Protocol):
     async def ask(self, message, timeout: float): ...            # a question; gives its verdict. NoVerdict, ChannelFull
     async def send(self, message, channel=None, patience=0.0, deadline=None): ...  # ChannelFull, MessageTooLarge
     async def tell(self, message): ...                           # news that nobody need hear: never raises
-    async def drop(self, channel: str): ...                      # what waits on a channel (a body) is not wanted any more
+    async def drop(self, channel: str, last=None): ...           # ChannelLayer.delete
     async def drain(self, timeout: float | None = None): ...     # until the peer has read enough: None | Elapsed | Closed
     def write(self, event) -> int: ...                           # to the peer; gives the number of bytes
     def renew(self): ...                                         # a fresh reply channel: a late reply never reaches what comes
@@ -157,7 +157,9 @@ class ChannelLayer(Protocol):
     def group_add(self, group: str, channel: str) -> Awaitable[None]: ...
     def group_discard(self, group: str, channel: str) -> Awaitable[None]: ...
     def group_send(self, group: str, message: dict) -> Awaitable[None]: ...
-    def delete(self, channel: str) -> Awaitable[None]: ...       # drop what waits on a channel (a body nobody reads any more)
+    def delete(self, channel: str, last: dict | None = None) -> Awaitable[None]:
+        """Drop what waits on a channel (a body that nobody reads any more). `last`: a message in its place."""
+
     def listening(self, channel: str) -> bool: ...               # False where it is known that nobody reads the channel
     def close(self) -> Awaitable[None]: ...
 

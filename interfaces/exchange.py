@@ -4,7 +4,7 @@ from base64 import urlsafe_b64encode
 
 from twisted.logger import Logger
 
-from interfaces.contract import Lost, Taken
+from interfaces.contract import ChannelFull, Lost, Taken
 
 log = Logger(namespace="interfaces.exchange")
 NAME_BYTES = 16                 # messages.md: 128 bits, unguessable
@@ -58,6 +58,8 @@ class Exchange:
                 self.lost(item)
             elif item.__class__ is dict:
                 self.late += 1
+            elif item.__class__ is Taken and item.owner is not None:
+                self.gone(name, item.owner)
             return
         if item.__class__ is Taken:
             self.taken(name, link, item)
@@ -68,6 +70,13 @@ class Exchange:
         if item.owner is not None:
             link.owner = item.owner
             self.owned.setdefault(item.owner.partition("!")[0], {})[name] = link
+
+    def gone(self, name: str, owner: str):
+        """A worker begins what waited for it while its connection ended: it must not wait for the rest of a body."""
+        try:
+            self.layer.send(owner, {"type": "interface.gone", "reply_channel": f"{self.address.prefix}!{name}"})
+        except ChannelFull:
+            pass        # it does not read; it ends with its worker
 
     def lost(self, item: Lost):
         for link in self.owned.pop(item.process, {}).values():

@@ -213,8 +213,10 @@ class Link:
         except (ChannelFull, MessageTooLarge) as error:
             self.log(f"{message.__message__.name} was not sent: {error!r}")
 
-    async def drop(self, channel):
-        await self.connection.factory.exchange.layer.delete(channel)
+    async def drop(self, channel, last=None):
+        if last is not None:
+            last = dict(last.__message__.encode(last), reply_channel=self.reply_channel)
+        await self.connection.factory.exchange.layer.delete(channel, last)
 
     async def ask(self, message, timeout):
         until = self.now() + timeout

@@ -134,7 +134,7 @@ class InterfaceServer(Service):
             pidfile = self.options.parent.get("pidfile")
             if pidfile and os.path.exists(pidfile):
                 os.unlink(pidfile)
-            print(f"channels-interfaces: {sentence}", file=sys.stderr, flush=True)
+            print(f"channels-interfaces: {sentence}", file=sys.__stderr__, flush=True)      # twistd has put its log in stderr's place
             os._exit(1)         # SystemExit inside a callback of the reactor would only be logged
         raise RuntimeError(sentence)
 

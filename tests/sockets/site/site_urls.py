@@ -16,6 +16,7 @@ def hello(request):
 
 def facts(request):
     """What reached Django of the request."""
+    time.sleep(float(request.GET.get("s", "0")))
     return JsonResponse({
         "method": request.method, "path": request.path, "scheme": request.scheme, "host": request.get_host(),
         "secure": request.is_secure(), "get": request.GET.dict(), "cookies": request.COOKIES,
