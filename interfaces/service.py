@@ -100,24 +100,32 @@ class InterfaceServer(Service):
         for factory in self.factories.values():
             factory.siblings = self.factories
         for name, text in self.options.listen:
-            listening = endpoint(self.reactor, text).listen(self.factories[name])
-            listening.addCallbacks(self.ports.append, lambda failure, text=text, name=name: self.fail(
-                f"--{name} {text}: {failure.getErrorMessage()}"))
+            try:
+                self.now(endpoint(self.reactor, text).listen(self.factories[name]), self.ports.append)
+            except Exception as error:      # an endpoint parser is a plugin too, and raises what it likes
+                self.fail(f"--{name} {text}: {error}")
+
+    def now(self, deferred, done=lambda result: None):
+        """Raise at once what has failed at once: a Deferred would keep it to itself, and a daemon would stay without a port."""
+        failures = []
+        deferred.addCallbacks(done, failures.append)
+        if failures:
+            failures[0].raiseException()
 
     def startService(self):
         """The hub's socket is made after --uid took effect, so that it belongs to the user whose workers will use it."""
         super().startService()
-        self.access.start()
         common = self.options.common
         try:
+            self.access.start()
             self.layer = self.exchange.layer = open_layer(
                 "memory:" if common["app"] else common["layer"], self.reactor, mode=int(common["local-mode"], 8),
                 group=common["local-group"] or None, max_message=common["max-message"])
             if common["app"]:
                 self.host(common["app"])
+            self.now(ensureDeferred(self.exchange.open()))
         except (OSError, ValueError, ImportError) as error:
             self.fail(str(error))
-        ensureDeferred(self.exchange.open()).addErrback(lambda failure: self.fail(failure.getErrorMessage()))
 
     def host(self, application: str):
         """Run an over_channels application in a thread of this process: for development. The same frames, no socket file."""
@@ -134,7 +142,7 @@ class InterfaceServer(Service):
             pidfile = self.options.parent.get("pidfile")
             if pidfile and os.path.exists(pidfile):
                 os.unlink(pidfile)
-            print(f"channels-interfaces: {sentence}", file=sys.__stderr__, flush=True)      # twistd has put its log in stderr's place
+            print(f"channels-interfaces: {sentence}", file=sys.__stderr__, flush=True)      # sys.stderr is twistd's log
             os._exit(1)         # SystemExit inside a callback of the reactor would only be logged
         raise RuntimeError(sentence)
 

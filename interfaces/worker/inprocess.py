@@ -4,7 +4,6 @@ The channel layer's socket is one end of a socket pair; all else is as in a work
 import asyncio
 import importlib
 import logging
-import os
 import socket
 import threading
 from concurrent.futures import Future
@@ -56,8 +55,6 @@ class InProcess:
         layer.settle(receiving=True)
 
         def load():
-            project = module.partition(".")[0]
-            os.environ.setdefault("DJANGO_SETTINGS_MODULE", f"{project}.settings")
             channel_layers.set("default", layer)         # in place of the configured one, before anything asks for it
             found = importlib.import_module(module)
             for name in (attribute or "application").split("."):

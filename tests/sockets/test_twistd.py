@@ -1,0 +1,151 @@
+"""What twistd gives, and every kind of endpoint, on the real command."""
+import os
+import pwd
+import re
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TWISTD = Path(sys.executable).parent / "twistd"
+
+
+def twistd(*arguments, **more) -> subprocess.CompletedProcess:
+    return subprocess.run([TWISTD, *arguments], capture_output=True, text=True, timeout=60, **more)
+
+
+def test_help_lists_the_plugin_and_every_interface_with_its_options():
+    assert re.search(r"channels-interfaces\s+Turns HTTP", twistd("--help").stdout)
+    text = " ".join(twistd("channels-interfaces", "--help").stdout.split())
+    for option in ("--http=", "--http-timeout=", "--http-max-body=", "--http-max-connections=", "--trusted-proxies=",
+                   "--root-path=", "--layer=", "--local-mode=", "--app=", "--access-log=", "--grace="):
+        assert option in text, option
+    assert "long-polls and event streams" in text and "tcp:8000:interface=127.0.0.1" in text
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    ([], "nothing to listen on"), (["--http", "8000", "--http-timeout", "soon"], "'soon' won't do"),
+    (["--http", "8000", "--root-path", "app/"], "begins with a slash"), (["--http", "8000", "--local-mode", "9"], "octal"),
+    (["--http", "8000", "--trusted-proxies", "10.0.0.0/99"], "won't do"), (["--nonsense"], "nonsense"),
+    (["--http", "nonsense:8000"], "nonsense"), (["--http", "8000", "--layer", "carrier-pigeon:"], "there is no layer"),
+])
+def test_a_wrong_option_is_one_sentence(tmp_path, arguments, said):
+    environment = dict(os.environ, CHANNELS_INTERFACES_SOCKET=str(tmp_path / "hub.sock"))
+    done = twistd("-n", "--pidfile=", "channels-interfaces", *arguments, env=environment, cwd=tmp_path)
+    assert done.returncode == 1 and said in (done.stdout + done.stderr).strip().splitlines()[-1]
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_it_daemonizes_with_a_pidfile_and_a_logfile_and_an_access_log(house, patience):
+    pidfile, logfile, access = (house.folder / name for name in ("pid", "log", "access"))
+    done = twistd("--pidfile", pidfile, "--logfile", logfile, "channels-interfaces", "--access-log", access,
+                  "--http", f"tcp:{house.port}:interface=127.0.0.1", env=house.environment, cwd=house.folder)
+    assert done.returncode == 0, done.stderr
+    pid = int(patience(lambda: pidfile.exists() and pidfile.read_text(), "the pidfile"))
+    try:
+        house.worker()
+        assert house.curl("/hello?name=daemon", "-A", "test") == "hello daemon"
+        line = patience(lambda: access.exists() and access.read_text(), "a line in the access log")
+        assert re.fullmatch(r'127\.0\.0\.1 - - \[.*\] "GET /hello\?name=daemon HTTP/1\.1" 200 12\n', line)
+        assert "is here" in logfile.read_text()
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    patience(lambda: not pidfile.exists(), "the daemon removes its pidfile")
+    assert not Path(house.environment["CHANNELS_INTERFACES_SOCKET"]).exists()
+
+
+def test_a_daemon_that_can_not_start_says_so_and_does_not_stay(served):
+    pidfile = served.folder / "pid"
+    for arguments in (["--http", f"tcp:{served.port}:interface=127.0.0.1"], ["--http", "tcp:0:interface=127.0.0.1"]):
+        done = twistd("--pidfile", pidfile, "--logfile", served.folder / "log", "channels-interfaces", *arguments,
+                      env=served.environment, cwd=served.folder)
+        assert done.returncode == 1 and "An error has occurred" in done.stdout + done.stderr
+        assert not pidfile.exists()
+
+
+@pytest.mark.parametrize("reactor", ["asyncio", "poll", "select"])
+def test_it_runs_on_other_reactors(house, reactor):
+    server = house.start("twistd", [TWISTD, "-n", "--pidfile=", f"--reactor={reactor}", "channels-interfaces",
+                                    "--http", f"tcp:{house.port}:interface=127.0.0.1"])
+    house.worker(server=server)
+    assert house.curl("/hello") == "hello world"
+    assert server.ends() in (0, -signal.SIGTERM)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_the_hub_belongs_to_the_user_of_uid(house):
+    nobody = pwd.getpwnam("nobody")
+    house.folder.chmod(0o755)
+    for folder in house.folder.parents:
+        if folder.stat().st_uid == 0 and folder != Path("/tmp") and "pytest" in folder.name:
+            folder.chmod(0o755)
+    home = house.folder / "home"
+    home.mkdir()
+    os.chown(home, nobody.pw_uid, nobody.pw_gid)
+    house.environment["CHANNELS_INTERFACES_SOCKET"] = str(home / "hub.sock")
+    server = house.start("twistd", [TWISTD, "-n", "--pidfile=", "--uid", nobody.pw_uid, "--gid", nobody.pw_gid,
+                                    "channels-interfaces", "--http", f"tcp:{house.port}:interface=127.0.0.1"])
+    house.worker(server=server)         # as root, who may use anybody's socket
+    made = os.stat(home / "hub.sock")
+    assert (made.st_uid, stat.S_IMODE(made.st_mode)) == (nobody.pw_uid, 0o600)
+    assert house.curl("/hello") == "hello world"
+
+
+def test_several_endpoints_at_once_a_unix_socket_among_them(house):
+    other = house.folder / "http.sock"
+    server = house.twistd("--http", f"unix:{other}")
+    house.worker(server=server)
+    assert house.curl("/hello") == "hello world"
+    assert house.curl("/hello", "--unix-socket", other) == "hello world"
+
+
+def test_tls_is_told_to_the_application(house):
+    pem = house.folder / "pem"
+    made = subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                           "-addext", "subjectAltName=DNS:localhost", "-keyout", pem, "-out", house.folder / "crt"],
+                          capture_output=True)
+    assert made.returncode == 0, made.stderr
+    server = house.twistd("--http", f"ssl:{house.port}:privateKey={pem}:certKey={house.folder}/crt:interface=127.0.0.1",
+                          listen=False)
+    house.worker(server=server)
+    context = ssl.create_default_context(cafile=house.folder / "crt")
+    with socket.create_connection(("127.0.0.1", house.port), 10) as plain:
+        with context.wrap_socket(plain, server_hostname="localhost") as sock:
+            sock.sendall(b"GET /facts HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            data = b""
+            while piece := sock.recv(65536):
+                data += piece
+    assert data.startswith(b"HTTP/1.1 200 OK") and b'"scheme": "https"' in data and b'"secure": true' in data
+
+
+def test_the_single_process_mode_needs_no_worker(house):
+    house.twistd("--app", "site_asgi:wsgi", PYTHONPATH=".")
+    assert house.curl("/hello") == "hello world" and house.status("/nowhere") == 404
+    assert not Path(house.environment["CHANNELS_INTERFACES_SOCKET"]).exists()
+
+
+def test_an_application_that_can_not_be_imported_is_one_sentence(house):
+    server = house.start("twistd", [TWISTD, "-n", "--pidfile=", "channels-interfaces", "--app", "no_such_module:x",
+                                    "--http", f"tcp:{house.port}:interface=127.0.0.1"])
+    assert server.process.wait(15) == 1
+    assert "no_such_module" in server.text.strip().splitlines()[-1]
+
+
+def test_limits_on_connections_close_what_is_over_them(house):
+    house.twistd("--http-max-connections", "3")
+    sockets = [house.connect() for _ in range(5)]
+    try:
+        for sock in sockets[3:]:
+            sock.settimeout(5)
+            assert sock.recv(1) == b""
+        sockets[0].settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            sockets[0].recv(1)
+    finally:
+        for sock in sockets:
+            sock.close()
