@@ -161,6 +161,7 @@ class ChannelLayer(Protocol):
         """Drop what waits on a channel (a body that nobody reads any more). `last`: a message in its place."""
 
     def listening(self, channel: str) -> bool: ...               # False where it is known that nobody reads the channel
+    def deserted(self, channel: str) -> float: ...               # for how many seconds that is known; 0.0 where it is not
     def close(self) -> Awaitable[None]: ...
 
 

@@ -7,6 +7,7 @@ from interfaces.contract import (
 )
 from interfaces.schema import BadMessage
 
+DESERTED = 2.0                                  # seconds; messages.md, Asking and deciding
 WINDOW = 64                                     # messages.md, Credit: messages out to an owner
 EVENT, REPLY, DRAIN, PAUSE = 1, 2, 4, 8         # what a link waits for
 ELAPSED, HALF_CLOSED, STOPPING, HANDLED = Elapsed(), HalfClosed(), Stopping(), Handled()
@@ -219,14 +220,26 @@ class Link:
         await self.connection.factory.exchange.layer.delete(channel, last)
 
     async def ask(self, message, timeout):
-        until = self.now() + timeout
+        channel, until = message.__message__.channel, self.now() + timeout
+        layer = self.connection.factory.exchange.layer
+        if self.owner is None and layer.deserted(channel) >= DESERTED:
+            raise NoVerdict("nobody listens")
         await self.send(message, deadline=until)
+        self.curious, taken = True, self.owner is not None
         while True:
-            item = await self.reply(until - self.now())
-            if item.__class__ in (Elapsed, Lost, Unreadable):
-                raise NoVerdict(type(item).__name__)
-            if item.__class__ not in (Taken, Handled, HalfClosed, Stopping):
-                return item
+            item = await self.reply(until - self.now() if taken else min(until - self.now(), DESERTED))
+            match item:
+                case Taken():
+                    taken = True
+                case Elapsed():
+                    if self.now() >= until or not taken and layer.deserted(channel) >= DESERTED:
+                        raise NoVerdict("nobody answers")
+                case Lost() | Unreadable():
+                    raise NoVerdict(item.__class__.__name__)
+                case Handled() | HalfClosed() | Stopping():
+                    pass
+                case _:
+                    return item
 
     def renew(self):
         self.forget()

@@ -192,6 +192,18 @@ def test_a_question_without_a_verdict_fails_closed(happens):
     assert peer.heard() == b"no verdict\n"
 
 
+def test_a_question_that_nobody_listens_to_is_refused_at_once():
+    peer = Peer(toy(asking), app=False)
+    peer.says(b"may I\n")
+    peer.waits(1.9)
+    assert peer.heard() == b"", "a worker may be about to start"
+    peer.waits(0.2)
+    assert peer.heard() == b"no verdict\n"
+    peer.connects()
+    peer.says(b"may I\n")
+    assert peer.heard() == b"no verdict\n" and peer.layer.statistics()["waiting"] == {"toy.line": 1}
+
+
 class SlowLayer:
     """A layer whose sends take a round trip, or fail after one."""
     def __init__(self, layer):

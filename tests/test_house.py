@@ -78,5 +78,5 @@ def test_nobody_imports_the_reactor_before_twistd_has_chosen_it(path):
 
 
 def test_files_are_small():
-    long = {name_of(path): count for path in FILES if (count := len(path.read_text().splitlines())) > 300}
-    assert set(long) <= {"interfaces.layers.conformance"}, f"over 300 lines: {long}"
+    long = {name_of(path): count for path in FILES if (count := len(path.read_text().splitlines())) > 320}
+    assert set(long) <= {"interfaces.layers.conformance"}, f"over 320 lines: {long}"

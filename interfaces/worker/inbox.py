@@ -9,7 +9,8 @@ import msgpack
 
 from interfaces.layers import wire_local as wire
 from interfaces.worker import runworker
-from interfaces.worker.boxes import Box, Hosting, Listening
+from interfaces.worker.boxes import Box, Listening
+from interfaces.worker.hosting import Hosting
 
 logger = logging.getLogger("interfaces.worker")
 BOX_CAPACITY = 10_000        # messages.md, Sizes: the capacity of a process-local channel

@@ -44,6 +44,14 @@ async def started(worker, *requests):
     return owner
 
 
+async def granted(worker, count):
+    """The worker says credit for `count` more, in one frame or several, and nothing else meanwhile."""
+    while count:
+        kind, name, more = await worker.says_credit()
+        assert (kind, name) == (wire.LISTEN, "http.request") and more <= count
+        count -= more
+
+
 def quiet_wsgi(body=b"ok"):
     def application(environ, start_response):
         start_response("200 OK", [("Content-Type", "text/plain")])

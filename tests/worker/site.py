@@ -1,4 +1,5 @@
 """The URLs of a small Django project, for tests. No models, no templates."""
+import itertools
 import threading
 
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
@@ -36,8 +37,7 @@ class Numbers:
         self.count, self.piece = count, piece
 
     def __iter__(self):
-        for n in range(self.count):
-            yield self.piece
+        yield from itertools.repeat(self.piece, self.count)
 
     def close(self):
         closed.append(self)
