@@ -62,9 +62,10 @@ def test_requests_that_a_killed_worker_had_not_begun_go_to_another_and_none_runs
     for client in clients:
         client.join(30)
     ran = served.trace.read_text().split("began ")[1:]
-    assert len(ran) == len(set(ran)) == 30, "each ran exactly once"
+    assert len(ran) == len(set(ran)), "none ran twice"
     lost = [answer for answer in answers if answer.endswith("502")]
-    assert len(answers) == 30 and len(lost) <= 4 and answers.count("slept200") == 30 - len(lost)
+    assert len(lost) <= 4, "only what the killed worker had taken, as many as it has threads"
+    assert answers.count("slept200") == 30 - len(lost) and len(ran) >= 30 - len(lost)
 
 
 def test_a_deploy_under_load_fails_no_request(served):
