@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from interfaces.layers import wire_local as wire
+
 TWISTD = Path(sys.executable).parent / "twistd"
 
 
@@ -77,23 +79,75 @@ def test_it_runs_on_other_reactors(house, reactor):
     assert server.ends() in (0, -signal.SIGTERM)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def another_user() -> pwd.struct_passwd:
+    """Somebody to become: nobody, where the tests run as root; only root can become another."""
+    return pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+
+
+def open_to_all(folder: Path):
+    """pytest's temporary folders are closed to other users."""
+    for each in (folder, *folder.parents):
+        if each.stat().st_uid == os.geteuid() and stat.S_IMODE(each.stat().st_mode) == 0o700:
+            each.chmod(0o755)
+
+
 def test_the_hub_belongs_to_the_user_of_uid(house):
-    nobody = pwd.getpwnam("nobody")
-    house.folder.chmod(0o755)
-    for folder in house.folder.parents:
-        if folder.stat().st_uid == 0 and folder != Path("/tmp") and "pytest" in folder.name:
-            folder.chmod(0o755)
-    home = house.folder / "home"
+    user, home = another_user(), house.folder / "home"
+    open_to_all(house.folder)
     home.mkdir()
-    os.chown(home, nobody.pw_uid, nobody.pw_gid)
+    os.chown(home, user.pw_uid, user.pw_gid)
     house.environment["CHANNELS_INTERFACES_SOCKET"] = str(home / "hub.sock")
-    server = house.start("twistd", [TWISTD, "-n", "--pidfile=", "--uid", nobody.pw_uid, "--gid", nobody.pw_gid,
+    server = house.start("twistd", [TWISTD, "-n", "--pidfile=", "--uid", user.pw_uid, "--gid", user.pw_gid,
                                     "channels-interfaces", "--http", f"tcp:{house.port}:interface=127.0.0.1"])
-    house.worker(server=server)         # as root, who may use anybody's socket
+    house.worker(server=server)         # root may use anybody's socket
     made = os.stat(home / "hub.sock")
-    assert (made.st_uid, stat.S_IMODE(made.st_mode)) == (nobody.pw_uid, 0o600)
+    assert (made.st_uid, stat.S_IMODE(made.st_mode)) == (user.pw_uid, 0o600)
     assert house.curl("/hello") == "hello world"
+
+
+def test_workers_of_another_user_come_in_by_mode_and_group(house, patience):
+    user = another_user()
+    open_to_all(house.folder)
+    house.twistd("--local-mode", "0660", "--local-group", user.pw_gid)
+    hub = Path(house.environment["CHANNELS_INTERFACES_SOCKET"])
+    patience(hub.exists, "the hub's socket")
+    made = hub.stat()
+    assert (made.st_gid, stat.S_IMODE(made.st_mode)) == (user.pw_gid, 0o660)
+    child = os.fork()       # a program of that user's own could not read this environment
+    if not child:
+        welcomed = False
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(user.pw_gid)
+                os.setuid(user.pw_uid)
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(str(hub))
+                sock.sendall(wire.frame(wire.HELLO, "", wire.pack({"version": 1, "process": "specific.other", "pid": 1})))
+                welcomed = wire.Frames().feed(sock.recv(4096))[0][0] == wire.WELCOME
+        finally:
+            os._exit(0 if welcomed else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_socket_that_systemd_has_opened(house):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", house.port))
+        sock.listen()
+        code = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_PID=str(os.getpid()), "
+                "LISTEN_FDS='1', LISTEN_FDNAMES='http');"
+                "os.execv(sys.argv[2], sys.argv[2:])")
+        with (house.folder / "systemd.log").open("wb") as log:
+            started = subprocess.Popen(
+                [sys.executable, "-c", code, str(sock.fileno()), TWISTD, "-n", "--pidfile=", "channels-interfaces",
+                 "--http", "systemd:domain=INET:index=0"],
+                stdout=log, stderr=log, pass_fds=[sock.fileno()], env=house.environment, cwd=house.folder)
+    try:
+        house.worker()
+        assert house.curl("/hello") == "hello world"
+    finally:
+        started.terminate()
+        started.wait(15)
 
 
 def test_several_endpoints_at_once_a_unix_socket_among_them(house):

@@ -3,13 +3,13 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_settings")
 
-from channels.consumer import AsyncConsumer, SyncConsumer  # noqa: E402
-from channels.layers import get_channel_layer  # noqa: E402
-from channels.routing import ChannelNameRouter, ProtocolTypeRouter  # noqa: E402
-from django.core.asgi import get_asgi_application  # noqa: E402
-from django.core.wsgi import get_wsgi_application  # noqa: E402
+from channels.consumer import AsyncConsumer, SyncConsumer
+from channels.layers import get_channel_layer
+from channels.routing import ChannelNameRouter, ProtocolTypeRouter
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
 
-from interfaces.worker import Wsgi, over_channels  # noqa: E402
+from interfaces.worker import Wsgi, over_channels
 
 HOSTED = {
     "wsgi": lambda: over_channels({"http": Wsgi(get_wsgi_application(), threads=4)}),

@@ -4,6 +4,7 @@ import os
 import time
 
 from django.contrib import messages
+from django.contrib.auth import authenticate, login
 from django.http import FileResponse, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.middleware.csrf import get_token
 from django.urls import path
@@ -44,6 +45,18 @@ def remember(request):
     request.session["count"] = request.session.get("count", 0) + 1
     messages.info(request, f"note {request.session['count']}")
     return JsonResponse({"count": request.session["count"], "notes": [str(note) for note in messages.get_messages(request)]})
+
+
+def enter(request):
+    user = authenticate(request, username=request.GET["name"], password=request.GET["password"])
+    if user is None:
+        return HttpResponse("who are you?", status=401)
+    login(request, user)
+    return HttpResponse(f"welcome {user}")
+
+
+def private(request):
+    return HttpResponse(f"you are {request.user}", status=200 if request.user.is_authenticated else 403)
 
 
 def stream(request):
@@ -100,4 +113,4 @@ def fail(request):
 
 
 urlpatterns = [path(view.__name__, view) for view in (
-    hello, facts, digest, token, remember, stream, big, events, sync_events, file, slow, wait, fail)]
+    hello, facts, digest, token, remember, enter, private, stream, big, events, sync_events, file, slow, wait, fail)]
