@@ -47,7 +47,7 @@ class Connection(protocol.Protocol):
         self.wire = self.interface.wire(factory.options)
         self.streams = getattr(self.wire, "streams", False)
         self.links = {}
-        self.timer = self.tls = None
+        self.timer = self.tls = self.cut_at = None
         self.unpulled = 0                   # bytes received since the story last wanted more
         self.reading = self.drained = True
         self.closing = self.gone = self.half_closed = False
@@ -186,10 +186,10 @@ class Connection(protocol.Protocol):
             self.transport.loseWriteConnection()
             if not self.reading:
                 self.transport.resumeProducing()
-            self.arm(LINGER)
+            self.cut_at = self.arm(LINGER)
         else:
             self.transport.loseConnection()
-            self.arm(FLUSH)
+            self.cut_at = self.arm(FLUSH)
         if reason:
             self.log.info("{peer}: {reason}", peer=self.named(), reason=reason)
         self.end(reason)
@@ -199,7 +199,7 @@ class Connection(protocol.Protocol):
             return
         if not self.closing:
             self.log.info("{peer}: {reason}", peer=self.named(), reason=reason)
-        self.closing = reason
+        self.closing, self.cut_at = reason, self.clock.seconds()
         self.transport.abortConnection()
         self.end(reason)
 
@@ -229,10 +229,13 @@ class Connection(protocol.Protocol):
 
     def ring(self):
         self.timer = None
-        if self.closing:
-            self.abort("slow: the peer does not take the end")
-            return
         now, soonest = self.clock.seconds(), None
+        if self.closing:
+            if now >= self.cut_at:
+                self.abort("slow: the peer does not take the end")
+            else:
+                self.arm(self.cut_at - now)
+            return
         for link in list(self.links.values()):
             if link.deadline is None:
                 continue

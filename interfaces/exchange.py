@@ -2,11 +2,8 @@
 import secrets
 from base64 import urlsafe_b64encode
 
-from twisted.logger import Logger
-
 from interfaces.contract import ChannelFull, Lost, Taken
 
-log = Logger(namespace="interfaces.exchange")
 NAME_BYTES = 16                 # messages.md: 128 bits, unguessable
 
 

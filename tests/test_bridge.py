@@ -293,3 +293,17 @@ def test_a_peer_that_does_not_take_the_end_is_cut():
     assert peer.transport.closing
     peer.waits(31)
     assert peer.transport.gone and not traces(peer)
+
+
+def test_a_timer_of_an_earlier_wait_does_not_cut_the_end_short():
+    async def story(link, options, shared):
+        await link.event(3.0)
+        link.write(Said("x" * 200_000))
+        link.close("enough")
+    peer = Peer(toy(story))
+    peer.stops_reading()
+    peer.waits(2)
+    peer.says(b"go\n")
+    peer.waits(2)
+    assert not peer.transport.gone
+    assert peer.heard().endswith(b"x\n") and peer.transport.gone and not traces(peer)
