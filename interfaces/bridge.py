@@ -50,7 +50,7 @@ class Connection(protocol.Protocol):
         self.timer = self.tls = self.cut_at = None
         self.unpulled = 0                   # bytes received since the story last wanted more
         self.reading = self.drained = True
-        self.closing = self.gone = self.half_closed = False
+        self.closing = self.gone = self.half_closed = self.stopping = False
         self.peer = self.server = self.probe = None
 
     # from Twisted
@@ -212,6 +212,7 @@ class Connection(protocol.Protocol):
                 link.wake()
 
     def stop(self):
+        self.stopping = True
         for link in list(self.links.values()):
             link.signal(STOPPING)
 

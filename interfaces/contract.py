@@ -107,6 +107,7 @@ class Link(Protocol):
     now: Callable[[], float]          # the layer's time, seconds since the epoch
     wire: Wire                        # for what it tells about itself
     owner: str | None                 # the channel of the worker process that owns the connection, or None
+    stopping: bool                    # Stopping has come: the server is going down
     curious: bool                     # a story that must know when its message is Taken sets it (`renew` resets it)
     window: int                       # messages that may be out to an owner (messages.md, Credit); a story may set it
     room: bool                        # the owner's window has room for another message

@@ -42,6 +42,7 @@ class Link:
     server = property(lambda self: self.connection.server)
     tls = property(lambda self: self.connection.tls_facts())
     wire = property(lambda self: self.connection.wire)
+    stopping = property(lambda self: self.connection.stopping)
     room = property(lambda self: self.order - self.handled <= self.window)
 
     @property

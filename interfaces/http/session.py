@@ -141,7 +141,7 @@ class Turn:
             case Neutral():
                 return await self.neutral(item)
             case Stopping():
-                self.last = True
+                pass                # the answer will say that nothing follows it
             case Lost():
                 return await self.fail(502, "the worker was lost")
             case Unreadable() | HttpAbort():
@@ -181,7 +181,7 @@ class Turn:
         if response.status is None:
             raise ValueError("a body before its status")
         link = self.link
-        close = self.last or self.upload.pending and not response.more_body
+        close = self.last or link.stopping or self.upload.pending and not response.more_body
         link.write(Answer(response.status, response.headers, response.body, response.more_body,
                           imf_fixdate(int(link.now())), close))
         self.begun, self.status = True, response.status
@@ -220,7 +220,7 @@ class Turn:
         if self.upload.pending:
             link.close(linger=True)
             return False
-        if self.last or not wire.keep_alive:
+        if self.last or link.stopping or not wire.keep_alive:
             link.close()
             return False
         return True

@@ -454,6 +454,17 @@ def test_a_stopping_server_finishes_what_was_begun_and_closes():
     assert b"Connection: close" in heard and body_of(heard) == b"bye" and peer.ended
 
 
+def test_a_server_that_begins_to_stop_while_a_body_comes_still_answers_and_closes():
+    peer = Peer(http)
+    peer.says(post(5, b"he"))
+    peer.connection.stop()
+    peer.settle()
+    peer.says(b"llo")
+    peer.app.got()
+    peer.app.replies(status=200, content=b"bye")
+    assert b"Connection: close" in peer.heard() and peer.ended
+
+
 # Proxies and the access log
 
 def test_forwarding_headers_are_believed_only_from_trusted_proxies():
