@@ -1,4 +1,4 @@
-"""The access log: lines are joined and written once a second, because a write per request costs more than its parsing."""
+"""The access log. Lines are joined and written once a second: a write of its own for each would be a system call each."""
 import sys
 
 FLUSH = 1.0         # seconds; what nginx's access_log flush= is mostly set to
@@ -15,7 +15,7 @@ class AccessLog:
     def start(self):
         """Open the file. Called when privileges have been dropped; raises OSError."""
         if self.path == "-":
-            self.file = sys.stdout
+            self.file = sys.__stdout__          # sys.stdout is twistd's log, which puts a time before each line
         elif self.path:
             self.file = open(self.path, "a", encoding="ascii", errors="backslashreplace")   # append: logrotate's copytruncate
 
@@ -43,6 +43,6 @@ class AccessLog:
             self.timer.cancel()
             self.timer = None
         self.flush()
-        if self.file is not None and self.file is not sys.stdout:
+        if self.file is not None and self.file is not sys.__stdout__:
             self.file.close()
         self.file = None

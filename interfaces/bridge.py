@@ -171,9 +171,16 @@ class Connection(protocol.Protocol):
     def write(self, event, link) -> int:
         if self.closing or self.gone:
             return 0
-        data = self.wire.encode(event, link.stream) if self.streams else self.wire.encode(event)
+        data = self.encode(event, link)
         self.transport.write(data)
         return len(data)
+
+    def encode(self, event, link) -> bytes:
+        return self.wire.encode(event, link.stream) if self.streams else self.wire.encode(event)
+
+    def put(self, data):
+        if not self.closing and not self.gone:
+            self.transport.write(data)
 
     def close(self, reason="", linger=False):
         """End after what was written has gone out. `linger`: the peer may still be sending; a plain close would make the
@@ -182,8 +189,9 @@ class Connection(protocol.Protocol):
             return
         self.closing = reason or "closed"
         self.transport.unregisterProducer()
-        if linger and not self.half_closed and hasattr(self.transport, "loseWriteConnection"):
-            self.transport.loseWriteConnection()
+        if linger and not self.half_closed:
+            if not interfaces.ISSLTransport.providedBy(self.transport):     # TLS has no half-close; there the peer, who
+                self.transport.loseWriteConnection()                        # was told, closes
             if not self.reading:
                 self.transport.resumeProducing()
             self.cut_at = self.arm(LINGER)
@@ -197,8 +205,7 @@ class Connection(protocol.Protocol):
     def abort(self, reason):
         if self.gone:
             return
-        if not self.closing:
-            self.log.info("{peer}: {reason}", peer=self.named(), reason=reason)
+        self.log.info("{peer}: {reason}", peer=self.named(), reason=reason)
         self.closing, self.cut_at = reason, self.clock.seconds()
         self.transport.abortConnection()
         self.end(reason)
@@ -233,7 +240,7 @@ class Connection(protocol.Protocol):
         now, soonest = self.clock.seconds(), None
         if self.closing:
             if now >= self.cut_at:
-                self.abort("slow: the peer does not take the end")
+                self.abort("the peer does not take the end")
             else:
                 self.arm(self.cut_at - now)
             return

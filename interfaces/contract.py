@@ -122,6 +122,8 @@ class Link(Protocol):
     async def tell(self, message): ...                           # news that nobody need hear: never raises
     async def drop(self, channel: str, last=None): ...           # ChannelLayer.delete
     async def drain(self, timeout: float | None = None): ...     # until the peer has read enough: None | Elapsed | Closed
+    def encode(self, event) -> bytes: ...                        # for `pour`; raises what the wire raises, nothing is written
+    async def pour(self, data: bytes, timeout: float): ...       # write as fast as the peer takes it: None | Elapsed | Closed
     def write(self, event) -> int: ...                           # to the peer; gives the number of bytes
     def renew(self): ...                                         # a fresh reply channel: a late reply never reaches what comes
     def become(self, name: str, event): ...                      # another interface goes on from this event, unread bytes too
@@ -188,6 +190,7 @@ class Interface:
     options: type | None = None
     role: str = "listen"                                         # "listen" | "connect" | "upgrade"
     shared: Callable[[Any], Any] | None = None
+    alpn: tuple[bytes, ...] = ()                                 # its names in TLS (RFC 7301), best first
 
 
 def option(default: Any, help: str, parse: Callable[[str], Any] | None = None, flag: str | None = None) -> Any:

@@ -5,9 +5,10 @@ from collections import deque
 from interfaces.contract import (
     ChannelFull, Elapsed, HalfClosed, Handled, Lost, MessageTooLarge, NoVerdict, ProtocolError, Stopping, Taken, Unreadable,
 )
-from interfaces.schema import BadMessage
+from interfaces.schema import BadMessage, NotOurs
 
 DESERTED = 2.0                                  # seconds; messages.md, Asking and deciding
+PIECE = 64 * 1024                               # bytes that a peer may take `timeout` seconds for: a guess
 WINDOW = 64                                     # messages.md, Credit: messages out to an owner
 EVENT, REPLY, DRAIN, PAUSE = 1, 2, 4, 8         # what a link waits for
 ELAPSED, HALF_CLOSED, STOPPING, HANDLED = Elapsed(), HalfClosed(), Stopping(), Handled()
@@ -71,6 +72,20 @@ class Link:
             return self.ended
         item = await self.wait(DRAIN, timeout)
         return None if item is HANDLED else item
+
+    def encode(self, event) -> bytes:
+        return self.connection.encode(event, self)
+
+    async def pour(self, data, timeout):
+        if len(data) <= PIECE:
+            self.connection.put(data)
+            return await self.drain(timeout)
+        for at in range(0, len(data), PIECE):
+            self.connection.put(data[at:at + PIECE])
+            item = await self.drain(timeout)
+            if item is not None:
+                return item
+        return None
 
     def take(self, wants: int):
         """What is here already and wanted, or None."""
@@ -172,6 +187,9 @@ class Link:
             return None
         try:
             return self.connection.factory.replies.read(message)
+        except NotOurs as error:        # a group message that says nothing to this protocol
+            self.log(f"a message that says nothing here: {error}")
+            return None
         except BadMessage as error:
             self.connection.factory.exchange.unreadable += 1
             self.log(f"a reply that can't be read: {error}")

@@ -23,6 +23,10 @@ class BadMessage(Exception):
     """A message fits no format: the application's fault, never the peer's."""
 
 
+class NotOurs(BadMessage):
+    """It has no key that this protocol knows. A group message may be meant for other protocols; each takes its own."""
+
+
 def key(help: str, default: Any = MISSING) -> Any:
     """A key of a message. Without a default it must be there."""
     if isinstance(default, (list, dict)):
@@ -190,7 +194,7 @@ class Replies:
             if all(message.get(k) is not None for k in needed) and (
                     name is None or needed) and any(message.get(k) is not None for k in spelling.keys.values()):
                 return decode(message)
-        raise BadMessage(f"no known keys in a message of type {name!r}: {sorted(map(str, message))[:8]}")
+        raise NotOurs(f"no known keys in a message of type {name!r}: {sorted(map(str, message))[:8]}")
 
 
 # What the bridge adds to what a room sends (messages.md, To the workers)
@@ -212,10 +216,13 @@ def document(interface) -> str:
         lines += [f"| {f.name} | {described(f.type)} | {f.metadata.get('help', '')} |" for f in fields(sent)] + [""]
     for spelling in (*interface.replies, NEUTRAL):
         title = f"### From the workers: `{spelling.name}`" + (" (classic: `type` may be left out)" if spelling.classic else "")
-        lines += [title, "", spelling.help or (spelling.event.__doc__ or "").strip(), "", "| key | type | |", "|---|---|---|"]
+        lines += [title, "", spelling.help or (spelling.event.__doc__ or "").strip(), ""]
+        lines += ["| key | type | |", "|---|---|---|"] if spelling.keys else []
         for f in fields(spelling.event):
             if f.name in spelling.keys:
-                lines.append(f"| {spelling.keys[f.name]} | {described(f.type)} | {f.metadata.get('help', '')} |")
+                named = spelling.keys[f.name]
+                text = KINDS[kind(f.type)][1] if named in spelling.required else described(f.type)
+                lines.append(f"| {named} | {text} | {f.metadata.get('help', '')} |")
         lines.append("")
     return "\n".join(lines)
 

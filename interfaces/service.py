@@ -6,8 +6,10 @@ import sys
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, maybeDeferred
+from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from interfaces.access import AccessLog
 from interfaces.bridge import Connection
@@ -17,9 +19,9 @@ from interfaces.options import endpoint, options_class
 from interfaces.schema import Replies
 
 Options = options_class()
-SPARE_FILES = 100       # descriptors kept for the hub, logs, libraries: a guess
 
 
+@implementer(IProtocolNegotiationFactory)
 class ConnectionFactory(ServerFactory):
     """The connections of one interface: what they share, and how many there may be."""
     noisy = False
@@ -46,6 +48,10 @@ class ConnectionFactory(ServerFactory):
             self.addresses[host] = self.addresses.get(host, 0) + 1
         connection.host = host
         return connection
+
+    def acceptableProtocols(self):
+        """Without a name in common Twisted ends the handshake, and browsers always offer some."""
+        return list(self.interface.alpn)
 
     def refuse(self, host, why):
         self.refused += 1
@@ -130,6 +136,7 @@ class InterfaceServer(Service):
     def host(self, application: str):
         """Run an over_channels application in a thread of this process: for development. The same frames, no socket file."""
         from interfaces.worker.inprocess import serve_in_thread     # Django is needed only here
+        sys.path.insert(0, os.getcwd())     # as `python manage.py` and the ASGI servers have it
         ours, theirs = socket.socketpair()
         self.layer.attach_socket(ours)
         self.worker = serve_in_thread(application, theirs)

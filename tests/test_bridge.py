@@ -183,7 +183,7 @@ def test_a_question_gets_its_verdict():
 
 
 @pytest.mark.parametrize("happens", [lambda peer: peer.waits(10.1), lambda peer: peer.app.dies(),
-                                     lambda peer: peer.app.replies(nonsense=1)])
+                                     lambda peer: peer.app.replies(text=1)])
 def test_a_question_without_a_verdict_fails_closed(happens):
     peer = Peer(toy(asking), adopts=True)
     peer.says(b"may I\n")

@@ -2,6 +2,9 @@
 import ipaddress
 import re
 
+from interfaces.contract import ProtocolError
+
+FIELDS = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-port")
 ELEMENT = re.compile(r'([A-Za-z]+)="?([^;,"]*)"?')      # RFC 7239 4: forwarded-pair, values mostly quoted for IPv6
 
 
@@ -18,10 +21,33 @@ def origin(link, headers, trusted: tuple) -> tuple:
         return link.peer, link.server, scheme
     said = {}
     for name, value in headers:
-        if name in (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-port"):
+        if name in FIELDS:
             said[name] = f"{said[name]},{value.decode('latin-1')}" if name in said else value.decode("latin-1")
-    return (client(said, trusted) or link.peer, server(link.server, said),
-            proto(said) or scheme)
+    facts = [forwarded(said, trusted)] if b"forwarded" in said else []
+    facts.append(x_forwarded(said, trusted))
+    return (agreed([client for client, _ in facts]) or link.peer, server(link.server, said),
+            agreed([proto for _, proto in facts]) or scheme)
+
+
+def agreed(told: list):
+    """What is told, by whichever kind of field. A proxy writes one kind and passes the other on as the client sent it:
+    where they disagree, believing either would let the client choose. Raises ProtocolError."""
+    found = [value for value in told if value is not None]
+    if any(value != found[0] for value in found):
+        raise ProtocolError("Forwarded and X-Forwarded-* disagree; let the proxy remove the kind it does not write", 400)
+    return found[0] if found else None
+
+
+def forwarded(said: dict, trusted: tuple) -> tuple:
+    """(client, scheme) of a Forwarded field, RFC 7239; None for what it does not tell."""
+    pairs = [(name.lower(), value) for name, value in ELEMENT.findall(said[b"forwarded"])]
+    return (client([split(value) for name, value in pairs if name == "for"], trusted),
+            proto([value for name, value in pairs if name == "proto"]))
+
+
+def x_forwarded(said: dict, trusted: tuple) -> tuple:
+    hops = [split(hop.strip()) for hop in said.get(b"x-forwarded-for", "").split(",") if hop.strip()]
+    return client(hops, trusted), proto(said.get(b"x-forwarded-proto", "").split(","))
 
 
 def is_trusted(host: str | None, trusted: tuple) -> bool:
@@ -35,10 +61,10 @@ def is_trusted(host: str | None, trusted: tuple) -> bool:
     return any(part != "unix" and address in part for part in trusted)
 
 
-def client(said: dict, trusted: tuple) -> list | None:
+def client(hops: list, trusted: tuple) -> list | None:
     """The last address that no trusted proxy has. Further to the left anybody may have written anything."""
     found = None
-    for host, port in reversed(hops(said)):
+    for host, port in reversed(hops):
         try:
             ipaddress.ip_address(host)
         except ValueError:              # "unknown" or an obfuscated name (RFC 7239 6.2, 6.3): nothing beyond it can be told
@@ -47,12 +73,6 @@ def client(said: dict, trusted: tuple) -> list | None:
         if not is_trusted(host, trusted):
             return found
     return found
-
-
-def hops(said: dict) -> list:
-    if b"forwarded" in said:
-        return [split(pair[1]) for pair in ELEMENT.findall(said[b"forwarded"]) if pair[0].lower() == "for"]
-    return [split(hop.strip()) for hop in said.get(b"x-forwarded-for", "").split(",") if hop.strip()]
 
 
 def split(node: str) -> tuple:
@@ -67,10 +87,8 @@ def split(node: str) -> tuple:
     return host, int(port) if port.isdigit() and len(port) < 6 else 0
 
 
-def proto(said: dict) -> str | None:
+def proto(values: list) -> str | None:
     """`http` or `https`, as the proxy nearest to us says."""
-    values = ([pair[1] for pair in ELEMENT.findall(said[b"forwarded"]) if pair[0].lower() == "proto"]
-              if b"forwarded" in said else said.get(b"x-forwarded-proto", "").split(","))
     value = values[-1].strip().lower() if values else ""
     return value if value in ("http", "https") else None
 

@@ -38,4 +38,4 @@ class HttpOptions:
 http = Interface(
     name="http", summary="HTTP/1.0 and 1.1, long-polls and event streams.",
     wire=lambda options: HttpWire(options.limits, options.server), session=session,
-    sends=SENDS, replies=REPLIES, options=HttpOptions)
+    sends=SENDS, replies=REPLIES, options=HttpOptions, alpn=(b"http/1.1", b"http/1.0"))

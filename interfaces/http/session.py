@@ -13,7 +13,8 @@ from interfaces.http.protocol import (
 from interfaces.http.upload import Upload
 from interfaces.schema import Credit, Neutral
 
-CONFIRM = 128 * 1024        # messages.md, Credit
+CONFIRM = 128 * 1024        # bytes; messages.md, Credit
+PIECES = 32                 # half of the messages that an owner may have out: messages.md, Credit
 COMMENT = 15.0              # seconds of silence in an event stream; messages.md, HTTP
 PROBE = 1.0                 # seconds after a half-close until we ask whether anybody still reads: a guess
 RETRY_AFTER = ((b"retry-after", b"5"),)     # seconds: a guess
@@ -57,13 +58,13 @@ def clf_time(second: int) -> str:
 class Turn:
     """One request and its answer. `run()` tells whether the connection goes on."""
     __slots__ = ("link", "options", "request", "client", "upload", "until", "begun", "ended", "last", "status", "sent",
-                 "confirmed", "comment_at", "probe_at")
+                 "confirmed", "unconfirmed", "comment_at", "probe_at")
 
     def __init__(self, link, options, request):
         self.link, self.options, self.request, self.client = link, options, request, link.peer
         self.upload = Upload(link, options.body_timeout)
         self.begun = self.ended = self.last = False             # `last`: nothing follows on this connection
-        self.status = self.sent = self.confirmed = 0
+        self.status = self.sent = self.confirmed = self.unconfirmed = 0     # bytes; unconfirmed: pieces
         self.until = self.comment_at = self.probe_at = None
 
     async def run(self) -> bool:
@@ -153,46 +154,47 @@ class Turn:
     async def answer(self, response) -> bool:
         link = self.link
         try:
-            if self.begun:
-                if response.status is not None:
-                    raise ValueError("a second status")
-                link.write(Piece(response.body, response.more_body))
-            else:
-                self.begin(response)
+            data = link.encode(self.piece(response))
         except ValueError as error:
             link.log(f"an answer that can't be given: {error}")
             return await self.fail(500, "the application failed")
+        if not self.begun:
+            self.begin(response)
+        took = await link.pour(data, self.options.write_timeout)
         self.sent += len(response.body)
         self.ended = not response.more_body
-        if self.ended:
-            return True
+        if took is not None:
+            return await (self.left() if took.__class__ is Closed else self.fail(0, "slow: the client does not read"))
         if self.comment_at is not None:
             self.comment_at = link.now() + COMMENT
-        match await link.drain(self.options.write_timeout):
-            case Elapsed():
-                return await self.fail(0, "slow: the client does not read its answer")
-            case Closed():
-                return await self.left()
-        if link.owner is not None and self.sent - self.confirmed >= CONFIRM:
+        self.unconfirmed += 1
+        if link.owner is not None and not self.ended and (
+                self.sent - self.confirmed >= CONFIRM or self.unconfirmed >= PIECES):
             await self.confirm()
         return True
 
-    def begin(self, response):
+    def piece(self, response):
+        """What the wire is told. Raises ValueError where this can't be said now."""
+        if self.begun:
+            if response.status is not None:
+                raise ValueError("a second status")
+            return Piece(response.body, response.more_body)
         if response.status is None:
             raise ValueError("a body before its status")
-        link = self.link
-        close = self.last or link.stopping or self.upload.pending and not response.more_body
-        link.write(Answer(response.status, response.headers, response.body, response.more_body,
-                          imf_fixdate(int(link.now())), close))
+        close = self.last or self.link.stopping or self.upload.pending and not response.more_body
+        return Answer(response.status, response.headers, response.body, response.more_body,
+                      imf_fixdate(int(self.link.now())), close)
+
+    def begin(self, response):
         self.begun, self.status = True, response.status
         if response.more_body and any(name.lower() == b"content-type" and value.startswith(b"text/event-stream")
                                       for name, value in response.headers):
-            self.comment_at = link.now() + COMMENT
+            self.comment_at = self.link.now() + COMMENT
 
     async def confirm(self):
         try:
             await self.link.send(Credit(self.sent), channel=self.link.owner)
-            self.confirmed = self.sent
+            self.confirmed, self.unconfirmed = self.sent, 0
         except ChannelFull:
             pass            # the next piece tries again; the owner has room in its window until then
 

@@ -1,7 +1,7 @@
 """Requests of an ASGI application: one task each, on the loop of the runworker."""
 import asyncio
 
-from interfaces.worker.exchange import ABORT, CONFIRM, GONE, WINDOW, log_failure, pieces, server_error
+from interfaces.worker.exchange import ABORT, CONFIRM, GONE, Window, log_failure, pieces, server_error
 
 GONE_GRACE = 1.0             # seconds, a guess: an application that listens for http.disconnect cleans up by itself
 
@@ -55,7 +55,7 @@ class AsgiRequest:
         self.start: dict | None = None
         self.started = False                             # the head is on its way
         self.head_only = message.get("method") == "HEAD"
-        self.written = self.sent = 0                     # bytes of body: given to the server, confirmed by it
+        self.out = Window()
         self.waiter: asyncio.Future | None = None        # the application waits in receive
         self.window: asyncio.Future | None = None        # the application waits in send
 
@@ -90,7 +90,7 @@ class AsgiRequest:
             self.parts.append(message)
             self.wake()
         elif kind == "interface.credit":
-            self.sent = max(self.sent, message.get("sent") or 0)
+            self.out.confirm(message.get("sent"))
             self.wake()
         elif kind in GONE:
             self.gone()
@@ -169,7 +169,7 @@ class AsgiRequest:
             self.wake()
 
     async def send_piece(self, content: bytes, more: bool) -> None:
-        while self.written + len(content) - self.sent > WINDOW and not self.is_gone:
+        while self.out.full(len(content)) and not self.is_gone:
             self.window = asyncio.get_running_loop().create_future()
             try:
                 await self.window
@@ -181,6 +181,6 @@ class AsgiRequest:
         if not self.started:
             self.started = True
             message |= {"status": self.start["status"], "headers": [[n, v] for n, v in self.start.get("headers") or ()]}
-        self.written += len(content)
+        self.out.add(len(content))
         self.complete = not more
         self.over.layer.reply(self.reply_channel, message)

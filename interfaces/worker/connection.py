@@ -1,8 +1,7 @@
 """One socket to the hub of a `local:` layer: frames in, frames out.
 
-It isn't an asyncio transport for two reasons. A thread that has finished a view writes its answer without asking the
-loop for anything (`flush` is safe from any thread), and STARTED has to be in the kernel's hands before an application
-sees the message, which a transport never tells.
+It isn't an asyncio transport because STARTED has to be in the kernel's hands before an application sees the message,
+which a transport never tells. Frames may be written from any thread; those of one turn of the loop go out together.
 """
 import asyncio
 import socket

@@ -1,15 +1,39 @@
 """What a request and the server say to each other beyond the first message and a short answer, and what both kinds of
 application need for it."""
 import logging
+from collections import deque
 
 PIECE = 64 * 1024            # messages.md, Credit: bodies are cut into pieces of 64 KiB
 WINDOW = 256 * 1024          # messages.md, Credit: an owner's unconfirmed bytes
+MESSAGES = 64                # messages.md, Credit: an owner's unconfirmed messages
 CONFIRM = 4                  # messages.md, Credit: half of the 8 parts that a server keeps out
 
 failed = logging.getLogger("django.request")
 ERROR = b"<!doctype html>\n<title>Server Error (500)</title>\n<h1>Server Error (500)</h1>\n"
 GONE = ("http.disconnect", "interface.gone")     # the client left; it had left before the request was taken
 ABORT = {"type": "http.response.abort"}
+
+
+class Window:
+    """What was given to the server and isn't confirmed: at most WINDOW bytes of body in at most MESSAGES messages."""
+    __slots__ = ("written", "sent", "ends")
+
+    def __init__(self):
+        self.written = self.sent = 0        # bytes of body: given to the server, confirmed by it
+        self.ends: deque[int] = deque()     # for each message that isn't confirmed, `written` after it
+
+    def full(self, size: int) -> bool:
+        return bool(self.ends) and (self.written + size - self.sent > WINDOW or len(self.ends) >= MESSAGES)
+
+    def add(self, size: int) -> None:
+        self.written += size
+        self.ends.append(self.written)
+
+    def confirm(self, sent) -> None:
+        """The server has written `sent` bytes. Raises TypeError for what is no number."""
+        self.sent = max(self.sent, sent or 0)
+        while self.ends and self.ends[0] <= self.sent:
+            self.ends.popleft()
 
 
 def server_error() -> dict:

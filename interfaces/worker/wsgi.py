@@ -7,7 +7,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.db import close_old_connections
 
 from interfaces.worker.environ import EnvironMaker
-from interfaces.worker.exchange import ABORT, CONFIRM, GONE, WINDOW, log_failure, pieces, server_error
+from interfaces.worker.exchange import ABORT, CONFIRM, GONE, Window, log_failure, pieces, server_error
 from interfaces.worker.upload import Parts
 
 THREADS = 10                 # a guess: views that wait for a database at the same time
@@ -73,7 +73,7 @@ class WsgiRequest:
         self.parts: list[dict] = []
         self.is_gone = self.complete = self.started = False
         self.handled = self.confirmed = 0                # orders of body messages
-        self.written = self.sent = 0                     # bytes of body: given to the server, confirmed by it
+        self.out = Window()                              # under `changed`
         self.status: int | None = None
         self.headers: list[list[bytes]] = []
 
@@ -87,7 +87,7 @@ class WsgiRequest:
             if kind == "http.request.body":
                 self.parts.append(message)
             elif kind == "interface.credit":
-                self.sent = max(self.sent, message.get("sent") or 0)
+                self.out.confirm(message.get("sent"))
             self.changed.notify()
 
     def gone(self) -> None:
@@ -169,10 +169,10 @@ class WsgiRequest:
         self.send_piece(parts[-1], more)
 
     def send_piece(self, content: bytes, more: bool) -> None:
-        if self.written + len(content) - self.sent > WINDOW:
-            with self.changed:
-                while self.written + len(content) - self.sent > WINDOW and not self.is_gone:
-                    self.changed.wait()
+        with self.changed:
+            while self.out.full(len(content)) and not self.is_gone:
+                self.changed.wait()
+            self.out.add(len(content))
         if self.is_gone:
             raise ClientGone("the client left before its response was complete")
         if self.started:
@@ -180,6 +180,5 @@ class WsgiRequest:
         else:
             self.started = True
             message = {"status": self.status, "headers": self.headers, "content": content, "more_content": more}
-        self.written += len(content)
         self.complete = not more
         self.over.layer.reply(self.reply_channel, message)

@@ -407,7 +407,7 @@ def test_a_worker_killed_in_the_middle_of_its_answer_cuts_the_connection():
 @pytest.mark.parametrize("reply", [
     {"status": "200"}, {"status": 99, "content": b""}, {"status": 200, "headers": [[b"a", b"b\r\nc: d"]]},
     {"status": 200, "headers": [[b"a b", b"c"]]}, {"status": 200, "headers": "x"}, {"content": b"no status"},
-    {"type": "http.response.abort"}, {"type": "nonsense"},
+    {"type": "http.response.abort"}, {"type": 3},
     {"status": 200, "headers": [[b"content-length", b"1"]], "content": b"22"},
 ])
 def test_a_reply_that_can_not_be_given_is_500_and_a_log_line(reply):
@@ -416,6 +416,39 @@ def test_a_reply_that_can_not_be_given_is_500_and_a_log_line(reply):
     peer.app.got()
     peer.app.replies(**reply)
     assert peer.heard().startswith(b"HTTP/1.1 500 ") and peer.ended and peer.log.lines and not peer.log.faults
+
+
+def test_a_group_message_for_other_protocols_leaves_a_held_request_alone():
+    peer = Peer(http)
+    peer.says(GET)
+    peer.app.got()
+    peer.app.replies(type_="chat.message", text="hi", close=True)
+    assert peer.heard() == b"" and len(peer.log.lines) == 1
+    peer.app.replies(status=200, content=b"")
+    assert peer.heard().startswith(OK)
+
+
+def test_many_small_pieces_are_confirmed_too():
+    peer = Peer(http, adopts=True)
+    peer.says(GET)
+    peer.app.got()
+    peer.app.replies(type_="http.response.start", status=200, headers=[])
+    for _ in range(70):
+        peer.app.replies(type_="http.response.body", body=b"x", more_body=True)
+    assert [message["sent"] for _, message in peer.app.waiting] == [31, 63]
+
+
+def test_a_large_answer_goes_out_as_the_client_takes_it_however_slowly():
+    peer = Peer(http)
+    peer.stops_reading()
+    peer.says(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    peer.app.got()
+    peer.app.replies(status=200, content=b"x" * 20 * PART)
+    heard = b""
+    for _ in range(21):
+        peer.waits(50)
+        heard += peer.heard()
+    assert len(body_of(heard)) == 20 * PART and peer.transport.gone
 
 
 def test_an_answer_shorter_than_it_said_is_cut():

@@ -112,9 +112,9 @@ class House:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def curl(self, path, *arguments, seconds=20) -> str:
+    def curl(self, path, *arguments, seconds=20, url=None) -> str:
         """What curl prints: the body, or with -i the head too. It must succeed."""
-        done = subprocess.run(["curl", "-sS", "--max-time", str(seconds), *arguments, self.url + path],
+        done = subprocess.run(["curl", "-sS", "--max-time", str(seconds), *arguments, (url or self.url) + path],
                               capture_output=True, timeout=seconds + 5)
         assert done.returncode == 0, f"curl: {done.stderr.decode()}"
         return done.stdout.decode()

@@ -1,4 +1,5 @@
 """What twistd gives, and every kind of endpoint, on the real command."""
+import datetime
 import os
 import pwd
 import re
@@ -11,6 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from interfaces.layers import wire_local as wire
 
@@ -158,27 +163,50 @@ def test_several_endpoints_at_once_a_unix_socket_among_them(house):
     assert house.curl("/hello", "--unix-socket", other) == "hello world"
 
 
-def test_tls_is_told_to_the_application(house):
+def test_tls_with_alpn_is_told_to_the_application(house):
     pem = house.folder / "pem"
-    made = subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                           "-addext", "subjectAltName=DNS:localhost", "-keyout", pem, "-out", house.folder / "crt"],
-                          capture_output=True)
-    assert made.returncode == 0, made.stderr
+    certify(pem, house.folder / "crt")
     server = house.twistd("--http", f"ssl:{house.port}:privateKey={pem}:certKey={house.folder}/crt:interface=127.0.0.1",
                           listen=False)
     house.worker(server=server)
-    context = ssl.create_default_context(cafile=house.folder / "crt")
-    with socket.create_connection(("127.0.0.1", house.port), 10) as plain:
+    for offered in (["h2", "http/1.1"], []):
+        context = ssl.create_default_context(cafile=house.folder / "crt")
+        if offered:
+            context.set_alpn_protocols(offered)
+        data = over_tls(context, house.port, b"GET /facts HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert data.startswith(b"HTTP/1.1 200 OK") and b'"scheme": "https"' in data and b'"secure": true' in data
+    assert over_tls(context, house.port, b"nonsense\r\n\r\n" + b"x" * 100_000).startswith(b"HTTP/1.1 400 ")
+    assert house.curl("/hello", "--cacert", house.folder / "crt", "--resolve", f"localhost:{house.port}:127.0.0.1",
+                      url=f"https://localhost:{house.port}") == "hello world"
+    assert "Traceback" not in server.text and "Unhandled" not in server.text
+
+
+def certify(key_file: Path, certificate_file: Path):
+    """A certificate of its own for localhost."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+                   .serial_number(1).not_valid_before(now - datetime.timedelta(hours=1))
+                   .not_valid_after(now + datetime.timedelta(days=1))
+                   .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+                   .sign(key, hashes.SHA256()))
+    key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                           serialization.NoEncryption()))
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def over_tls(context, port, said: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), 10) as plain:
         with context.wrap_socket(plain, server_hostname="localhost") as sock:
-            sock.sendall(b"GET /facts HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            data = b""
-            while piece := sock.recv(65536):
-                data += piece
-    assert data.startswith(b"HTTP/1.1 200 OK") and b'"scheme": "https"' in data and b'"secure": true' in data
+            sock.sendall(said)
+            data = sock.recv(65536)
+            while b"\r\n\r\n" not in data or not data.partition(b"\r\n\r\n")[2]:
+                data += sock.recv(65536)
+            return data
 
 
 def test_the_single_process_mode_needs_no_worker(house):
-    house.twistd("--app", "site_asgi:wsgi", PYTHONPATH=".")
+    house.twistd("--app", "site_asgi:wsgi")
     assert house.curl("/hello") == "hello world" and house.status("/nowhere") == 404
     assert not Path(house.environment["CHANNELS_INTERFACES_SOCKET"]).exists()
 
