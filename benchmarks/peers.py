@@ -1,0 +1,53 @@
+"""The servers we are measured beside: their own environment, made once in var/benchmarks (which git ignores)."""
+import subprocess
+import sys
+import venv
+from importlib.metadata import version
+from pathlib import Path
+
+from processes import ROOT
+
+FOLDER = ROOT / "var" / "benchmarks"
+BIN = FOLDER / "peers" / "bin"
+NAMES = ("uvicorn", "gunicorn", "daphne")
+COMMANDS = {
+    "uvicorn": ("--host", "127.0.0.1", "--port", "{port}", "--no-access-log", "--log-level", "warning", "--lifespan", "off",
+                "--loop", "uvloop", "--http", "httptools", "asgi:application"),
+    "gunicorn": ("--workers", "2", "--bind", "127.0.0.1:{port}", "--log-level", "warning", "wsgi:application"),
+    "daphne": ("-v", "0", "-b", "127.0.0.1", "-p", "{port}", "asgi:application"),
+}
+
+
+def requirements() -> list[str]:
+    """The newest of each, with our own Django."""
+    return ["uvicorn[standard]", "gunicorn", "daphne", f"django=={version('django')}"]
+
+
+def prepare() -> bool:
+    """Make their environment if it is not there. False, and a sentence, where that can't be done."""
+    made = FOLDER / "peers.txt"
+    wanted = "\n".join(requirements())
+    if made.exists() and made.read_text() == wanted and all((BIN / name).exists() for name in NAMES):
+        return True
+    print(f"installing {', '.join(requirements())} into {FOLDER / 'peers'} (once) ...", file=sys.stderr, flush=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    venv.create(FOLDER / "peers", clear=True, with_pip=True)
+    done = subprocess.run([BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements()],
+                          capture_output=True, text=True)
+    if done.returncode:
+        print(f"the peers can't be installed, so only our own rows are measured: {done.stderr.strip()[-300:]}", file=sys.stderr)
+        return False
+    made.write_text(wanted)
+    return True
+
+
+def start(house, name: str):
+    # Their own packages only: PYTHONPATH would show them ours.
+    house.start("server", [BIN / name, *(word.format(port=house.port) for word in COMMANDS[name])], PYTHONPATH="")
+    house.until(house.listening, f"{name} listens")
+
+
+def versions() -> list[str]:
+    """`name version` of each."""
+    code = "import importlib.metadata as m, sys; print(*[f'{n} {m.version(n)}' for n in sys.argv[1:]], sep='\\n')"
+    return subprocess.run([BIN / "python", "-c", code, *NAMES], capture_output=True, text=True, check=True).stdout.splitlines()

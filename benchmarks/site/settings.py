@@ -1,0 +1,14 @@
+"""A site without middleware and database: what is measured is the way to the view and back."""
+import os
+
+SITE_WORKER = os.environ.get("SITE_WORKER", "")      # an attribute of workers.py; empty under the peers
+SECRET_KEY = "for measurements on loopback only"
+DEBUG = False
+ALLOWED_HOSTS = ["127.0.0.1"]
+INSTALLED_APPS = ["channels"] if SITE_WORKER else []
+MIDDLEWARE = []
+ROOT_URLCONF = "urls"
+DATABASES = {}
+LOGGING_CONFIG = None
+ASGI_APPLICATION = f"workers.{SITE_WORKER}" if SITE_WORKER else "asgi.application"
+CHANNEL_LAYERS = {"default": {"BACKEND": "interfaces.worker.layers.LocalChannelLayer"}} if SITE_WORKER else {}
