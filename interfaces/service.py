@@ -17,6 +17,7 @@ from interfaces.exchange import Exchange
 from interfaces.layers import open_layer
 from interfaces.options import endpoint, options_class
 from interfaces.schema import Replies
+from interfaces.transport import send_at_once
 
 Options = options_class()
 
@@ -107,9 +108,13 @@ class InterfaceServer(Service):
             factory.siblings = self.factories
         for name, text in self.options.listen:
             try:
-                self.now(endpoint(self.reactor, text).listen(self.factories[name]), self.ports.append)
+                self.now(endpoint(self.reactor, text).listen(self.factories[name]), self.listens)
             except Exception as error:      # an endpoint parser is a plugin too, and raises what it likes
                 self.fail(f"--{name} {text}: {error}")
+
+    def listens(self, port):
+        send_at_once(port)
+        self.ports.append(port)
 
     def now(self, deferred, done=lambda result: None):
         """Raise at once what has failed at once: a Deferred would keep it to itself, and a daemon would stay without a port."""
