@@ -18,6 +18,7 @@ class Run:
     p99: float
     cpu: dict[str, float]               # label -> microseconds of CPU per request
     other: float                        # what the rest of the machine used meanwhile, in % of one core
+    pace: float                         # milliseconds of CPU that `yardstick` took right after it
 
 
 def wrk(url: str, connections: int, seconds: int) -> str:
@@ -46,7 +47,21 @@ def measure(house: House, path: str, connections: int, seconds: int) -> Run:
     other = machine_seconds() - machine - sum(used.values()) - (children_seconds() - mine)
     requests, rate, p50, p99 = read(printed)
     cpu = {label: each / requests * 1e6 for label, each in used.items()}
-    return Run(rate, p50, p99, cpu, max(other / took * 100, 0.0))
+    return Run(rate, p50, p99, cpu, max(other / took * 100, 0.0), yardstick())
+
+
+def yardstick() -> float:
+    """Milliseconds of CPU for always the same work, at the best of five attempts. A virtual machine whose host is busy, or
+    whose cores are halves of one, gets slower without any sign of it in its own /proc: the same server was seen to cost twice
+    as much a request for minutes."""
+    def once() -> float:
+        began = time.process_time()
+        counts: dict[int, str] = {}
+        for number in range(100_000):
+            counts[number & 4095] = str(number)
+        return time.process_time() - began
+
+    return min(once() for _ in range(5)) * 1e3
 
 
 def children_seconds() -> float:
@@ -59,4 +74,5 @@ def median(runs: list[Run]) -> Run:
     """Each figure's own median."""
     middle = statistics.median
     return Run(middle(run.rate for run in runs), middle(run.p50 for run in runs), middle(run.p99 for run in runs),
-               {label: middle(run.cpu[label] for run in runs) for label in runs[0].cpu}, middle(run.other for run in runs))
+               {label: middle(run.cpu[label] for run in runs) for label in runs[0].cpu}, middle(run.other for run in runs),
+               middle(run.pace for run in runs))

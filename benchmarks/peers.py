@@ -3,7 +3,6 @@ import subprocess
 import sys
 import venv
 from importlib.metadata import version
-from pathlib import Path
 
 from processes import ROOT
 

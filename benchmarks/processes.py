@@ -68,7 +68,8 @@ class House:
         self.until(self.listening, "the server listens")
         for _ in range(count):
             self.start("worker", [sys.executable, "manage.py", "runworker", "http.request"], SITE_WORKER=worker)
-        self.until(lambda: log.read_text(errors="replace").count(" is here") == count, f"{count} workers are known to the server")
+        self.until(lambda: log.read_text(errors="replace").count(" is here") == count,
+                   f"{count} workers are known to the server")
 
     def listening(self) -> bool:
         with socket.socket() as sock:

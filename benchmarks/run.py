@@ -20,6 +20,7 @@ from processes import ROOT, Failed, House
 
 WARM = 1              # seconds of load before anything is measured, a guess: caches and branch counters fill at once
 QUIET = 20.0            # % of one core used by others: above it a figure is marked. The maintainers' own limit
+EVEN = 1.2              # how much slower than at its best the machine itself may be, a guess: above it a figure is marked
 BEGIN, END = "<!-- measured by make bench: begin -->", "<!-- measured: end -->"
 
 
@@ -59,12 +60,19 @@ class Measured:
     busy: list[load.Run]                # many connections
     alone: list[load.Run]               # one connection
 
+    @property
+    def all(self) -> list[load.Run]:
+        return self.busy + self.alone
+
+    def disturbed(self, best: float) -> bool:
+        """Was the machine not ours alone, or slower than its `best` pace?"""
+        return any(run.other > QUIET or run.pace > EVEN * best for run in self.all)
+
 
 def main() -> int:
     arguments = parser().parse_args()
     if shutil.which("wrk") is None:
-        print("make bench needs wrk, the load generator (Debian: apt-get install wrk; macOS has no /proc, which is needed too)",
-              file=sys.stderr)
+        print("make bench needs wrk, the load generator (Debian: apt-get install wrk)", file=sys.stderr)
         return 2
     rows = [row for row in ROWS if not arguments.rows or row.name in arguments.rows]
     if any(row.peer for row in rows) and not peers.prepare():
@@ -107,29 +115,32 @@ def take(row: Row, measured: Measured, arguments):
 
 
 def report(number: int, row: Row, run: load.Run):
-    print(f"round {number + 1}: {row.name:15} {run.rate:8.0f}/s  others {run.other:3.0f} %", file=sys.stderr, flush=True)
+    print(f"round {number + 1}: {row.name:15} {run.rate:8.0f}/s  others {run.other:3.0f} %, yardstick {run.pace:.0f} ms",
+          file=sys.stderr, flush=True)
 
 
 # What is printed
 
 def document(measured: dict[Row, Measured], arguments) -> str:
-    disturbed = any(run.other > QUIET for row in measured.values() for run in (*row.busy, *row.alone))
+    best = min(run.pace for row in measured.values() for run in row.all)
+    marked = [row for row, runs in measured.items() if runs.disturbed(best)]
     lines = [f"{time.strftime('%Y-%m-%d')}, `{arguments.path}`, {arguments.rounds} rounds of {arguments.seconds} s, "
              f"{machine()}; {', '.join(versions(measured))}.", "",
              f"| | workers | requests/s, {arguments.connections} connections | lowest to highest | p50 ms | p99 ms "
              "| CPU us a request: server | all workers | p50 ms, 1 connection |", "|---|---|---|---|---|---|---|---|---|"]
-    lines += [line(row, runs) for row, runs in measured.items()]
-    if disturbed:
-        lines += ["", f"\\* in some round other programs used more than {QUIET:.0f} % of a core: read it with care."]
+    lines += [line(row, runs, row in marked) for row, runs in measured.items()]
+    if marked:
+        lines += ["", f"\\* in some round other programs used more than {QUIET:.0f} % of a core, or the machine itself was "
+                  f"{EVEN:g} times slower than at its best: read it with care."]
     if found := ratios({row.name: load.median(runs.busy).rate for row, runs in measured.items()}):
         lines += ["", *found]
     return "\n".join(lines)
 
 
-def line(row: Row, measured: Measured) -> str:
+def line(row: Row, measured: Measured, marked: bool) -> str:
     busy, alone = load.median(measured.busy), load.median(measured.alone)
     rates = [run.rate for run in measured.busy]
-    mark = " \\*" if any(run.other > QUIET for run in (*measured.busy, *measured.alone)) else ""
+    mark = " \\*" if marked else ""
     worker = f"{busy.cpu['worker']:.0f}" if "worker" in busy.cpu else ""
     return (f"| {row.text} | {row.workers or ''} | **{busy.rate:,.0f}**{mark} | {min(rates):,.0f} to {max(rates):,.0f} "
             f"| {busy.p50:.2f} | {busy.p99:.2f} | {busy.cpu['server']:.0f} | {worker} | {alone.p50:.2f} |")

@@ -79,7 +79,7 @@ class Link:
     async def pour(self, data, timeout):
         if len(data) <= PIECE:
             self.connection.put(data)
-            return await self.drain(timeout)
+            return None if self.connection.drained else await self.drain(timeout)
         for at in range(0, len(data), PIECE):
             self.connection.put(data[at:at + PIECE])
             item = await self.drain(timeout)
