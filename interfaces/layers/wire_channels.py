@@ -1,0 +1,163 @@
+"""The format of channels_redis.core (Channels 2 to 4), as channels_redis 4.3.0 writes it. Pure; wire_redis.py says how a
+layer goes with it.
+
+    <prefix><non-local name>              zset   member = 12 random bytes + message, score = time of the send
+    <prefix><non-local name>$inflight     zset   a stock reader's backup, which it gives to the next one: we never write it
+    <prefix>:group:<group>                zset   member = full channel name, score = time of the join
+
+The stock reader pops and then keeps a copy in $inflight, and every reader that comes puts all copies back: with two
+readers 17 of 100 messages are run twice. Who only pops, as we do, gets each once.
+
+Scores are the server's TIME and strictly increasing in a channel, even when the clock stands or steps back: a score is
+above all that wait, save those more than AHEAD in the future, which a peer with a wrong clock wrote.
+"""
+import math
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from interfaces.layers.wire_redis import (
+    GROUP_ADD,
+    GROUP_NAMES,
+    MEMBERS,
+    TAKE_BYTES,
+    Batch,
+    Call,
+    First,
+    RedisFormat,
+    Script,
+)
+from interfaces.layers.wire_values import BadValue, Json
+
+AHEAD = 5           # seconds; messages.md, Rules: how far a stock peer's clock may be off
+
+# KEYS: channels. ARGV: expiry, ttl, then for each channel its capacity and the member to add.
+# Gives {server's time in microseconds, how many channels were full}. Expired messages don't count and are trimmed.
+PUT = Script(f"""
+local t = redis.call('TIME')
+local now, full = t[1] + t[2] / 1000000, 0
+for i, key in ipairs(KEYS) do
+  local waiting = redis.pcall('ZCARD', key)
+  if type(waiting) == 'table' then
+    if #KEYS == 1 then return waiting end
+    waiting = math.huge
+  elseif waiting > 0 then
+    waiting = waiting - redis.call('ZREMRANGEBYSCORE', key, '-inf', now - ARGV[1])
+  end
+  if waiting >= tonumber(ARGV[2 * i + 1]) then
+    full = full + 1
+  else
+    local score = now
+    if waiting > 0 then
+      local last = redis.call('ZREVRANGEBYSCORE', key, now + {AHEAD}, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+      if last and tonumber(last) >= now then score = last + 0.000001 end
+    end
+    redis.call('ZADD', key, score, ARGV[2 * i + 2])
+    redis.call('EXPIRE', key, ARGV[2])
+  end
+end
+return {{t[1] * 1000000 + t[2], full}}
+""")
+
+# KEYS: channels. ARGV: expiry, bytes after which it is enough, then for each channel how many at most.
+# Gives {server's time in microseconds, how many had expired, {members of the first channel}, ...}. What can't be popped
+# because it is of another type is passed over.
+TAKE = Script("""
+local t = redis.call('TIME')
+local left, result = tonumber(ARGV[2]), {t[1] * 1000000 + t[2], 0}
+for i, key in ipairs(KEYS) do
+  local members, trimmed = {}, redis.pcall('ZREMRANGEBYSCORE', key, '-inf', t[1] + t[2] / 1000000 - ARGV[1])
+  if type(trimmed) == 'number' then
+    result[2] = result[2] + trimmed
+    for n = 1, tonumber(ARGV[i + 2]) do
+      local member = left > 0 and redis.call('ZPOPMIN', key)[1]
+      if not member then break end
+      members[n] = member
+      left = left - #member
+    end
+  end
+  result[i + 2] = members
+end
+return result
+""")
+
+
+@dataclass(kw_only=True)
+class ChannelsFormat(RedisFormat):
+    prefix: str = "asgi"
+    serializer: str = "msgpack"                 # or "json"
+    random_prefix_length: int = 12              # bytes that keep two equal messages apart in the set; 0 joins them
+
+    kind: ClassVar[str] = "zset"
+    scripts: ClassVar[tuple[Script, ...]] = (PUT, TAKE, GROUP_ADD, MEMBERS)
+    channel_name: ClassVar[re.Pattern] = re.compile(r"[a-zA-Z\d\-_.]+(![\w\-.]*)?", re.ASCII)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.serializer not in ("msgpack", "json"):
+            raise ValueError(f"there is no serializer {self.serializer!r}; there are msgpack and json")
+        if self.serializer == "json":
+            self.codec = Json
+
+    def value(self, body: bytes, names: str | list[str] | None, now: float) -> bytes:
+        return os.urandom(self.random_prefix_length) + super().value(body, names, now)
+
+    def decode(self, value: bytes, channel: str, now: float) -> tuple[dict, list[str]]:
+        if len(value) <= self.random_prefix_length:
+            raise BadValue(f"a message of {len(value)} bytes")
+        return super().decode(value[self.random_prefix_length:], channel, now)
+
+    def send(self, channel: str, body: bytes, now: float) -> Call:
+        """On `shard(channel)`; `sent` reads it. `body` is what `pack` gave. Raises BadName."""
+        self.check_channel(channel)
+        value = self.value(body, channel if "!" in channel else None, now)
+        return Call(PUT, (self.key(channel),), (self.expiry_arg, self.ttl, self.capacity_of(channel), value))
+
+    def group_send(self, members: Iterable[str], body: bytes, now: float) -> list[tuple[int, Call]]:
+        """(shard, call) for what `named` gave: one message for each process, one call for each server."""
+        places: dict[str, list[str]] = {}
+        for member in members:
+            places.setdefault(self.non_local(member), []).append(member)
+        shards: dict[int, tuple[list, list]] = {}
+        for place, names in places.items():
+            keys, args = shards.setdefault(self.index(place), ([], [self.expiry_arg, self.ttl]))
+            for start in range(0, len(names), GROUP_NAMES):
+                keys.append(self.prefix + place)
+                args += (self.capacity_of(names[start]), self.value(body, names[start:start + GROUP_NAMES], now))
+        return [(shard, Call(PUT, keys, args)) for shard, (keys, args) in shards.items()]
+
+    def wait(self, channels: Sequence[str], seconds: float) -> tuple:
+        """A blocking pop: the first channel that has something wins, so change their order each time."""
+        return ("BZPOPMIN", *map(self.key, channels), max(1, math.ceil(seconds)))       # 0 would be for ever
+
+    def waited(self, reply: list[bytes] | None) -> First | None:
+        if reply is None:
+            return None
+        key, value, score = reply
+        return First(self.channel_of(key), value, float(score) + self.expiry)
+
+    def take(self, channels: Sequence[str], limits: Sequence[int], first: First | None = None) -> Call:
+        """What waits: at most `limits[i]` messages of `channels[i]`, oldest first; `taken` reads it. `first` is all
+        there already."""
+        return Call(TAKE, [self.key(channel) for channel in channels], [self.expiry_arg, TAKE_BYTES, *limits])
+
+    def taken(self, result: list, channels: Sequence[str]) -> Batch:
+        time, expired, *boxes = result
+        found = [(channel, value) for channel, box in zip(channels, boxes, strict=True) for value in box]
+        return Batch(int(time) / 1e6, int(expired), None, found)
+
+    def delete(self, channel: str) -> tuple:
+        """Drop what waits. A shared channel waits on every server."""
+        key = self.key(channel)
+        return ("UNLINK", key, f"{key}$inflight")
+
+    @cached_property
+    def expiry_arg(self) -> str:
+        return repr(self.expiry)
+
+    @cached_property
+    def owned(self) -> re.Pattern[bytes]:
+        return re.compile(re.escape(self.prefix).encode() + rb"(:group:[\w\-.]+|[\w\-.]+!?(\$inflight)?)")
