@@ -108,6 +108,7 @@ class Link(Protocol):
     wire: Wire                        # for what it tells about itself
     owner: str | None                 # the channel of the worker process that owns the connection, or None
     stopping: bool                    # Stopping has come: the server is going down
+    tells_taken: bool                 # ChannelLayer.tells_taken
     curious: bool                     # a story that must know when its message is Taken sets it (`renew` resets it)
     window: int                       # messages that may be out to an owner (messages.md, Credit); a story may set it
     room: bool                        # the owner's window has room for another message
@@ -147,6 +148,8 @@ Deliver = Callable[[str, Any], None]
 
 class ChannelLayer(Protocol):
     """The server's side of a channel layer. Messages are dicts. Every awaitable is a Deferred or DONE."""
+    tells_taken: bool                 # it delivers Taken; elsewhere only a claim in a reply tells of an owner
+    tells_lost: bool                  # it delivers Lost at once; elsewhere the exchange pings the owners
 
     def send(self, channel: str, message: dict) -> Awaitable[None]:
         """Raises ChannelFull or MessageTooLarge, at the call or from the awaitable. `message["deadline"]`, where it is

@@ -2,9 +2,13 @@
 import secrets
 from base64 import urlsafe_b64encode
 
-from interfaces.contract import ChannelFull, Lost, Taken
+from twisted.internet.defer import ensureDeferred
+
+from interfaces.contract import ChannelFull, Lost, MessageTooLarge, Taken
 
 NAME_BYTES = 16                 # messages.md: 128 bits, unguessable
+PING = 10.0                     # seconds; messages.md, Worker loss
+MISSES = 3                      # likewise
 
 
 class Exchange:
@@ -16,21 +20,33 @@ class Exchange:
         self.names = []         # fresh, unguessable
         self.links = {}         # connection name -> Link
         self.owned = {}         # worker process -> {connection name: Link}
+        self.pinged = {}        # worker process -> pings that it has not answered
+        self.timer = None
         self.late = 0           # replies to connections that are gone
         self.unreadable = 0     # replies that fit no format
+        self.fenced = 0         # claims that came too late
 
     async def open(self):
+        self.name = self.fresh()
         self.address = await self.layer.open("interface", self.deliver)
+
+    def close(self):
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
     def enter(self, link) -> str:
         """A fresh connection name for a link."""
+        name = self.fresh()
+        self.links[name] = link
+        return name
+
+    def fresh(self) -> str:
         if not self.names:
             noise = secrets.token_bytes(NAME_BYTES * 256)       # one call to the kernel for many names
             self.names = [urlsafe_b64encode(noise[at:at + NAME_BYTES])[:22].decode()
                           for at in range(0, len(noise), NAME_BYTES)]
-        name = self.names.pop()
-        self.links[name] = link
-        return name
+        return self.names.pop()
 
     def leave(self, name: str):
         link = self.links.pop(name, None)
@@ -53,27 +69,68 @@ class Exchange:
         if link is None:
             if item.__class__ is Lost:
                 self.lost(item)
+            elif name == self.name:
+                self.pinged.pop(item.get("id"), None)
             elif item.__class__ is dict:
                 self.late += 1
+                if item.get("receive_channel").__class__ is str:
+                    self.gone(name, item["receive_channel"])
             elif item.__class__ is Taken and item.owner is not None:
                 self.gone(name, item.owner)
             return
         if item.__class__ is Taken:
             self.taken(name, link, item)
+        elif item.__class__ is dict and "receive_channel" in item:
+            self.claimed(name, link, item)
         link.deliver(item)
+
+    def claimed(self, name: str, link, message: dict):
+        """Adoption by a reply (messages.md, Ownership): a claim must know the newest announcement; None gives back."""
+        owner, epoch = message["receive_channel"], message.get("epoch", 0)
+        if epoch != link.epoch or owner is not None and owner.__class__ is not str:
+            self.fenced += 1
+            return
+        taken = Taken(owner)
+        self.taken(name, link, taken)
+        link.deliver(taken)
 
     def taken(self, name: str, link, item: Taken):
         self.disown(name, link)
         if item.owner is not None:
             link.owner = item.owner
             self.owned.setdefault(item.owner.partition("!")[0], {})[name] = link
+            if self.timer is None and not self.layer.tells_lost:
+                self.timer = self.clock.callLater(PING, self.ping)
 
     def gone(self, name: str, owner: str):
         """A worker begins what waited for it while its connection ended: it must not wait for the rest of a body."""
-        try:
-            self.layer.send(owner, {"type": "interface.gone", "reply_channel": f"{self.address.prefix}!{name}"})
-        except ChannelFull:
-            pass        # it does not read; it ends with its worker
+        self.tell(owner, {"type": "interface.gone", "reply_channel": f"{self.address.prefix}!{name}"})
+
+    def tell(self, channel: str, message: dict):
+        """Send what need not arrive."""
+        async def send():
+            try:
+                await self.layer.send(channel, message)
+            except (ChannelFull, MessageTooLarge):
+                pass        # the worker does not read; who needs it hears of its loss
+        ensureDeferred(send())
+
+    def ping(self):
+        """Where the layer does not tell of lost processes, ask those that own connections."""
+        self.timer = None
+        for process, links in list(self.owned.items()):
+            missed = self.pinged[process] = self.pinged.get(process, -1) + 1
+            if missed >= MISSES:
+                del self.pinged[process]
+                self.lost(Lost(process))
+            else:
+                owner = next(iter(links.values())).owner
+                self.tell(owner, {"type": "interface.ping", "id": process,
+                                  "reply_channel": f"{self.address.prefix}!{self.name}"})
+        if self.owned:
+            self.timer = self.clock.callLater(PING, self.ping)
+        else:
+            self.pinged.clear()
 
     def lost(self, item: Lost):
         for link in self.owned.pop(item.process, {}).values():

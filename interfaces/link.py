@@ -10,6 +10,7 @@ from interfaces.schema import BadMessage, NotOurs
 DESERTED = 2.0                                  # seconds; messages.md, Asking and deciding
 PIECE = 64 * 1024                               # bytes that a peer may take `timeout` seconds for: a guess
 WINDOW = 64                                     # messages.md, Credit: messages out to an owner
+OURS = ("interface.credit",)  # said to the bridge, not to the story
 EVENT, REPLY, DRAIN, PAUSE = 1, 2, 4, 8         # what a link waits for
 ELAPSED, HALF_CLOSED, STOPPING, HANDLED = Elapsed(), HalfClosed(), Stopping(), Handled()
 
@@ -27,7 +28,7 @@ WAIT = Wait()
 class Link:
     """The only thing a story sees. contract.Link says what each method promises."""
     __slots__ = ("connection", "stream", "story", "running", "waiting", "deadline", "box", "boxed", "events", "signals",
-                 "ended", "name", "owner", "order", "handled", "window", "successor", "curious")
+                 "ended", "name", "owner", "order", "handled", "window", "successor", "curious", "epoch")
 
     def __init__(self, connection, stream=None):
         self.connection, self.stream = connection, stream
@@ -35,7 +36,7 @@ class Link:
         self.running, self.waiting, self.curious = False, 0, False
         self.box, self.boxed = None, 0          # replies that wait for the story, and their size
         self.events = self.signals = None       # a stream's events; HalfClosed and Stopping
-        self.order, self.handled, self.window = 0, -1, WINDOW
+        self.order, self.handled, self.window, self.epoch = 0, -1, WINDOW, 0
 
     # facts
 
@@ -43,6 +44,7 @@ class Link:
     server = property(lambda self: self.connection.server)
     tls = property(lambda self: self.connection.tls_facts())
     wire = property(lambda self: self.connection.wire)
+    tells_taken = property(lambda self: self.connection.factory.exchange.layer.tells_taken)
     stopping = property(lambda self: self.connection.stopping)
     room = property(lambda self: self.order - self.handled <= self.window)
 
@@ -183,7 +185,7 @@ class Link:
         """The event that a reply is, or None where it is only the bridge's business."""
         if "handled" in message:
             self.credit(message["handled"])
-        if message.get("type") == "interface.credit":
+        if message.get("type") in OURS:
             return None
         try:
             return self.connection.factory.replies.read(message)
@@ -263,7 +265,7 @@ class Link:
     def renew(self):
         self.forget()
         self.box, self.boxed = None, 0
-        self.order, self.handled, self.curious = 0, -1, False
+        self.order, self.handled, self.curious, self.epoch = 0, -1, False, 0
 
     def forget(self):
         if self.name is not None:

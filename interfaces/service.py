@@ -168,6 +168,7 @@ class InterfaceServer(Service):
             timer.cancel()
         if self.worker is not None:
             self.worker.stop()
+        self.exchange.close()
         await self.layer.close()
         self.access.close()
 

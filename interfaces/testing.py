@@ -186,10 +186,10 @@ class App:
 class Peer:
     """One client of an interface, with an application behind it."""
 
-    def __init__(self, interface, app=True, adopts=False, options=None, siblings=(), **limits):
+    def __init__(self, interface, app=True, adopts=False, options=None, siblings=(), layer=MemoryLayer, **limits):
         self.clock = Clock()
         self.clock.rightNow = EPOCH
-        self.layer = MemoryLayer(self.clock, **limits)
+        self.layer = layer(self.clock, **limits)
         self.exchange = Exchange(self.layer, self.clock)
         opened = self.exchange.open()
         try:

@@ -159,7 +159,7 @@ def test_the_settings_and_the_asgi_file_of_the_readme_make_a_project(project):
     assert "no issues" in project("manage.py", "check")
     assert project("-c", "from mysite.asgi import application as made; "
                          "print(type(made).__name__, made.slots, type(made.layer).__name__)") == (
-        "OverChannels 10 LocalChannelLayer")
+        "OverChannels 16 LocalChannelLayer")
     assert "channels" in project("manage.py", "runworker", "--help")
 
 

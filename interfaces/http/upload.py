@@ -59,10 +59,12 @@ class Upload:
         if not self.passed:
             self.channel = "http.request.body." + self.link.reply_channel.rpartition("!")[2]
             self.link.window = PARTS
+            if not self.link.tells_taken:
+                self.sink = self.channel        # nobody will say who took it: the body waits where all kinds of worker look
         return part, not self.passed
 
     def taken(self, owner: str | None):
-        if self.pending:
+        if self.pending and self.sink is None:
             self.sink = owner or self.channel
 
     def count(self, item, seconds: float):
@@ -99,5 +101,5 @@ class Upload:
     async def give_up(self):
         """The rest won't come, or nobody needs it: a plain worker that waits for it must learn so."""
         if self.channel is not None:
-            owned = self.link.owner is not None
+            owned = self.sink not in (None, self.channel)
             await self.link.drop(self.channel, HttpBody(b"", False, True) if self.pending and not owned else None)
