@@ -37,7 +37,7 @@ docs: $(READY)
 	@$(PY) docs/generate.py $(ARGS)
 
 # The system programs that tests drive.
-PROGRAMS = curl
+PROGRAMS = curl redis-server
 SUDO = $(shell test "$$(id -u)" = 0 || echo sudo)
 ci-deps:
 	@missing=; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \

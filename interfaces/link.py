@@ -3,14 +3,15 @@ above bridge.py says how it all goes together."""
 from collections import deque
 
 from interfaces.contract import (
-    ChannelFull, Elapsed, HalfClosed, Handled, Lost, MessageTooLarge, NoVerdict, ProtocolError, Stopping, Taken, Unreadable,
+    ChannelFull, Elapsed, HalfClosed, Handled, LayerDown, Lost, MessageTooLarge, NoVerdict, ProtocolError, Stopping, Taken,
+    Unreadable,
 )
 from interfaces.schema import BadMessage, NotOurs
 
 DESERTED = 2.0                                  # seconds; messages.md, Asking and deciding
 PIECE = 64 * 1024                               # bytes that a peer may take `timeout` seconds for: a guess
 WINDOW = 64                                     # messages.md, Credit: messages out to an owner
-OURS = ("interface.credit",)  # said to the bridge, not to the story
+OURS = ("interface.credit",)                    # said to the bridge, not to the story
 EVENT, REPLY, DRAIN, PAUSE = 1, 2, 4, 8         # what a link waits for
 ELAPSED, HALF_CLOSED, STOPPING, HANDLED = Elapsed(), HalfClosed(), Stopping(), Handled()
 
@@ -51,6 +52,8 @@ class Link:
     @property
     def reply_channel(self) -> str:
         exchange = self.connection.factory.exchange
+        if exchange.address is None:
+            raise LayerDown("the layer is not open yet")
         if self.name is None:
             self.name = exchange.enter(self)
         return f"{exchange.address.prefix}!{self.name}"

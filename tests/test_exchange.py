@@ -103,3 +103,10 @@ def test_where_nobody_tells_who_took_it_a_body_waits_on_its_own_channel():
     while not parts or parts[-1]["more_content"]:
         parts.append(peer.app.got("http.request.body"))
     assert len(got["body"]) + sum(len(part["content"]) for part in parts) == 3 * PART
+
+
+def test_before_the_layer_is_open_requests_are_refused():
+    peer = Peer(http)
+    peer.exchange.address = None
+    peer.says(GET)
+    assert peer.heard().startswith(b"HTTP/1.1 503 ") and not peer.log.faults
