@@ -241,7 +241,10 @@ class Link:
     async def drop(self, channel, last=None):
         if last is not None:
             last = dict(last.__message__.encode(last), reply_channel=self.reply_channel)
-        await self.connection.factory.exchange.layer.delete(channel, last)
+        try:
+            await self.connection.factory.exchange.layer.delete(channel, last)
+        except ChannelFull:
+            pass        # the layer is down: what waits there expires
 
     async def ask(self, message, timeout):
         channel, until = message.__message__.channel, self.now() + timeout

@@ -218,8 +218,9 @@ def test_an_application_that_can_not_be_imported_is_one_sentence(house):
     assert "no_such_module" in server.text.strip().splitlines()[-1]
 
 
-def test_limits_on_connections_close_what_is_over_them(house):
-    house.twistd("--http-max-connections", "3")
+@pytest.mark.parametrize("limit", ["--http-max-connections", "--http-max-per-address"])
+def test_limits_on_connections_close_what_is_over_them(house, limit):
+    house.twistd(limit, "3")
     sockets = [house.connect() for _ in range(5)]
     try:
         for sock in sockets[3:]:
