@@ -109,6 +109,7 @@ class Link(Protocol):
     owner: str | None                 # the channel of the worker process that owns the connection, or None
     stopping: bool                    # Stopping has come: the server is going down
     tells_taken: bool                 # ChannelLayer.tells_taken
+    reader_mark: str                  # ChannelLayer.reader_mark
     curious: bool                     # a story that must know when its message is Taken sets it (`renew` resets it)
     window: int                       # messages that may be out to an owner (messages.md, Credit); a story may set it
     room: bool                        # the owner's window has room for another message
@@ -149,6 +150,7 @@ Deliver = Callable[[str, Any], None]
 class ChannelLayer(Protocol):
     """The server's side of a channel layer. Messages are dicts. Every awaitable is a Deferred or DONE."""
     tells_taken: bool                 # it delivers Taken; elsewhere only a claim in a reply tells of an owner
+    reader_mark: str                  # in a name that one process reads, stands before its own part: "." or classic "?"
     tells_lost: bool                  # it delivers Lost at once; elsewhere the exchange pings the owners
 
     def send(self, channel: str, message: dict) -> Awaitable[None]:

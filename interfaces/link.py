@@ -46,6 +46,7 @@ class Link:
     tls = property(lambda self: self.connection.tls_facts())
     wire = property(lambda self: self.connection.wire)
     tells_taken = property(lambda self: self.connection.factory.exchange.layer.tells_taken)
+    reader_mark = property(lambda self: self.connection.factory.exchange.layer.reader_mark)
     stopping = property(lambda self: self.connection.stopping)
     room = property(lambda self: self.order - self.handled <= self.window)
 

@@ -170,7 +170,7 @@ def test_a_wheel_holds_the_packages_and_nothing_else(wheel):
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"interfaces", "twisted", "channels_interfaces"}
     assert any(name.endswith("/LICENSE") for name in names)
     assert metadata["Name"] == "channels-interfaces" and metadata["Requires-Python"] == ">=3.11"
-    assert set(metadata.get_all("Provides-Extra")) == {"worker", "test", "dev"}
+    assert set(metadata.get_all("Provides-Extra")) == {"worker", "worker-redis", "redis", "test", "dev"}
     assert "make demo" in metadata.get_payload()
 
 

@@ -57,7 +57,7 @@ class Upload:
         part, self.held = self.held[:PART], self.held[PART:]
         self.passed = self.ended and not self.held
         if not self.passed:
-            self.channel = "http.request.body." + self.link.reply_channel.rpartition("!")[2]
+            self.channel = f"http.request.body{self.link.reader_mark}" + self.link.reply_channel.rpartition("!")[2]
             self.link.window = PARTS
             if not self.link.tells_taken:
                 self.sink = self.channel        # nobody will say who took it: the body waits where all kinds of worker look

@@ -2,7 +2,8 @@
 
 A check is a coroutine function of a Harness and raises AssertionError. It awaits whatever the layer gives, so it runs
 under `ensureDeferred` as well as, where everything happens at the call, by hand (`run`). A layer that doesn't push by
-credit (one whose readers pull, as from Redis) leaves `credit` False, and is spared the checks that speak of it.
+credit (one whose readers pull, as from Redis) leaves `credit` False, and is spared the checks that speak of it; one that
+keeps all messages of a channel equally long, whatever their deadline, leaves `expiries` False.
 """
 from typing import Any, Protocol
 
@@ -28,6 +29,7 @@ class Worker(Protocol):
 class Harness(Protocol):
     """One layer on a clock that is far from the time of day, and what its tests do to it."""
     credit: bool
+    expiries: bool
 
     async def make(self, **limits) -> ChannelLayer: ...                     # shared.Limits' names; called once
     async def worker(self, name: str) -> Worker: ...                        # its process is "specific.<name>"
@@ -58,7 +60,7 @@ class Server:
         await self.layer.send("http.request", {"type": "http.request", "reply_channel": self.name(connection), **more})
 
 
-EVERY, CREDIT = [], []
+EVERY, CREDIT, EXPIRIES = [], [], []
 
 
 def every(check):
@@ -71,9 +73,14 @@ def credit(check):
     return check
 
 
+def expiries(check):
+    EXPIRIES.append(check)
+    return check
+
+
 def checks(harness_class) -> list:
     """The checks that apply to a harness (its class, or itself)."""
-    return EVERY + (CREDIT if harness_class.credit else [])
+    return EVERY + (CREDIT if harness_class.credit else []) + (EXPIRIES if harness_class.expiries else [])
 
 
 def run(coroutine) -> None:
@@ -203,7 +210,7 @@ async def a_large_message_is_refused_at_its_send(harness):
     assert server.heard() == []
 
 
-@every
+@expiries
 async def messages_expire(harness):
     layer, server = await opened(harness, expiry=60)
     worker = await harness.worker("a")
@@ -217,7 +224,7 @@ async def messages_expire(harness):
     assert numbers(worker.got("http.request")) == [2, 3]
 
 
-@every
+@expiries
 async def a_deadline_is_when_a_message_expires(harness):
     layer, server = await opened(harness, expiry=60)
     await layer.send("http.request", {"n": 1, "deadline": harness.now() + 5})
@@ -274,9 +281,11 @@ async def what_is_nobodys_is_dropped(harness):
 async def nothing_is_delivered_inside_a_send(harness):
     layer, server = await opened(harness)
     await layer.group_add("group", server.name("c"))
-    await layer.send(server.name("c"), {"n": 1})
-    await layer.group_send("group", {"n": 2})
-    assert server.items == []
+    for sending in (lambda: layer.send(server.name("c"), {"n": 1}), lambda: layer.group_send("group", {"n": 2})):
+        before = len(server.items)
+        sent = sending()
+        assert len(server.items) == before
+        await sent
     await harness.settle()
     assert server.heard() == [("c", {"n": 1}), ("c", {"n": 2})]
 

@@ -35,7 +35,7 @@ class Worker(protocol.Protocol):
         self.boxed = 0
         self.actions = {wire.LISTEN: self.listen, wire.STARTED: self.started, wire.WITHDRAW: self.withdraw,
                         wire.SEND: self.send, wire.GROUP_ADD: self.group_add, wire.GROUP_DISCARD: self.group_discard,
-                        wire.GROUP_SEND: self.group_send, wire.FLUSH: self.flush}
+                        wire.GROUP_SEND: self.group_send, wire.FLUSH: self.flush, wire.STATISTICS: self.statistics}
 
     def connectionMade(self):
         self.layer.workers.add(self)
@@ -148,6 +148,10 @@ class Worker(protocol.Protocol):
         self.layer.clear()
         if number:
             self.result(number, wire.OK)
+
+    def statistics(self, name: str, payload: bytes) -> None:
+        if not self.paused:         # else what is written would grow without bounds; who asks reads
+            self.transport.write(wire.frame(wire.FIGURES, "", wire.pack(self.layer.statistics())))
 
     def result(self, number: int, code: int) -> None:
         self.transport.write(wire.frame(wire.RESULT, "", wire.RESULT_HEAD.pack(number, code)))

@@ -68,6 +68,7 @@ class MemoryLayer:
     shared.Limits. From `attach` on the methods are for readers: the workers of this machine, or a test's."""
 
     tells_taken = tells_lost = True
+    reader_mark = "."
 
     def __init__(self, clock, **limits):
         self.clock, self.limits = clock, Limits(**limits)

@@ -109,6 +109,7 @@ class ClassicFormat(RedisFormat):
     stats_prefix: str = ""
 
     kind: ClassVar[str] = "list"
+    reader_mark: ClassVar[str] = "?"
     scripts: ClassVar[tuple[Script, ...]] = (PUT, TAKE, DELETE, GROUP_ADD, MEMBERS)
     channel_name: ClassVar[re.Pattern] = re.compile(r"[a-zA-Z\d\-_.]+(\?[\w\-.]+|![\w\-.]*)?", re.ASCII)
 

@@ -16,6 +16,7 @@ From a worker                      payload
   GROUP_ADD, GROUP_DISCARD  group  GROUP_HEAD (id, expiry in s) + channel
   GROUP_SEND  group                SEND_HEAD + message (capacity and expiry for its channels)
   FLUSH                            GROUP_HEAD (id, 0)
+  STATISTICS                       empty: FIGURES answers (for `--check`; no worker needs it)
 From the hub
   WELCOME                          msgpack {"version": 1, "server": prefix of the server's reply channels, "now": float,
                                    "max_message": int}; a hub that refuses the worker adds "refused": why, and closes
@@ -23,6 +24,7 @@ From the hub
   MESSAGES                         msgpack [channel, ...] + message: one group message for several of its channels
   WITHDRAWN channel                empty: nothing more comes on this channel until the next LISTEN
   RESULT                           RESULT_HEAD (id, code)
+  FIGURES                          msgpack of memory.MemoryLayer.statistics()
 
 A worker writes STARTED before it runs anything (so a message that may have run is never given to another), and when
 that write fails it runs nothing; it reads its socket in order. At most once rests on these.
@@ -35,8 +37,8 @@ import tempfile
 import msgpack
 
 VERSION = 1
-(HELLO, LISTEN, STARTED, WITHDRAW, SEND, GROUP_ADD, GROUP_DISCARD, GROUP_SEND, FLUSH) = range(1, 10)
-(WELCOME, MESSAGE, MESSAGES, WITHDRAWN, RESULT) = range(32, 37)
+(HELLO, LISTEN, STARTED, WITHDRAW, SEND, GROUP_ADD, GROUP_DISCARD, GROUP_SEND, FLUSH, STATISTICS) = range(1, 11)
+(WELCOME, MESSAGE, MESSAGES, WITHDRAWN, RESULT, FIGURES) = range(32, 38)
 OK, FULL, TOO_LARGE, BAD_NAME = range(4)
 
 HEAD = struct.Struct("!IBB")

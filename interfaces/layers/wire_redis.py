@@ -27,6 +27,7 @@ from interfaces.layers.wire_local import MAX_FRAME
 from interfaces.layers.wire_values import NAMES, BadValue, Json, Msgpack, Seal
 
 NAME = re.compile(r"[a-zA-Z\d\-_.]{1,99}", re.ASCII)        # of a group: channels 4, BaseChannelLayer
+BODY = "http.request.body."
 TAKE_BYTES = 1024 * 1024                # a batch ends with the message that passes this; a guess
 GROUP_NAMES = 50_000                    # in one message: 5 MB of names, 7 encrypted, and a body stay under MAX_FRAME
 
@@ -91,6 +92,7 @@ class RedisFormat:
 
     kind: ClassVar[str]                     # what TYPE says of a channel's key; anything else there is not ours
     scripts: ClassVar[tuple[Script, ...]]
+    reader_mark: ClassVar[str] = "."        # in the name of a body's channel (messages.md, Sizes)
     channel_name: ClassVar[re.Pattern]
 
     def __post_init__(self):
@@ -150,7 +152,9 @@ class RedisFormat:
         return next(self.turn) % self.hosts
 
     def single_reader(self, channel: str) -> bool:
-        return "!" in channel
+        """All that goes there goes to one server, in order. A body's name only our workers know for that: with several
+        hosts a stock channels_redis looks for each part at another one (messages.md, Sizes)."""
+        return "!" in channel or channel.startswith(BODY)
 
     def capacity_of(self, channel: str) -> int:
         for pattern, capacity in self.capacities:

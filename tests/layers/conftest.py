@@ -63,7 +63,7 @@ class MemoryWorker:
 
 
 class MemoryHarness:
-    credit = True
+    credit = expiries = True
 
     def __init__(self):
         self.clock = Clock()

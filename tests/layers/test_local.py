@@ -325,9 +325,9 @@ def test_layers_by_url(path, temporary):
     assert (layer.place.path, layer.limits.capacity) == (path, 7)
 
 
-@pytest.mark.parametrize("url", ["", "local", "memory", "memory:x", "local:relative", "redis://localhost", "locale:"])
+@pytest.mark.parametrize("url", ["", "local", "memory", "memory:x", "local:relative", "redi", "locale:"])
 def test_an_unknown_url_names_the_known_ones(url):
-    with pytest.raises(ValueError, match="layers are local: .* local:/path/of/a.sock, or memory:"):
+    with pytest.raises(ValueError, match="layers are local: .* local:/path/of/a.sock, memory: .* or django:mysite.settings"):
         open_layer(url, REACTOR)
 
 
@@ -556,6 +556,25 @@ def test_one_end_of_a_socketpair_is_served(path):
     assert peer.messages(1) == [1]
     layer.close()
     peer.is_cut_off()
+
+
+def test_who_asks_is_told_the_figures_while_it_reads(frames):
+    async def story():
+        layer = await frames.make()
+        visitor, worker = await frames.worker("visitor"), await frames.worker("a")
+        await worker.listen("http.request", 3)
+        layer.send("http.disconnect", {"n": 1})
+        visitor.say(wire.STATISTICS, "")
+        [(kind, _, payload)] = visitor.frames.feed(visitor.transport.value())
+        figures = wire.unpack(payload)
+        assert kind == wire.FIGURES and figures == layer.statistics()
+        assert figures["waiting"] == {"http.disconnect": 1}
+        assert figures["readers"] == {"specific.visitor": {}, "specific.a": {"http.request": {"credit": 3, "unstarted": 0}}}
+        visitor.transport.clear()
+        visitor.protocol.pauseProducing()
+        visitor.say(wire.STATISTICS, "")
+        assert visitor.transport.value() == b""
+    run(story())
 
 
 # Workers that don't read
