@@ -1,13 +1,15 @@
 """`over_channels`: the ASGI application that a stock `manage.py runworker http.request` hosts."""
 import logging
-import time
 
 from channels.layers import get_channel_layer
 from django.core.exceptions import ImproperlyConfigured
 
+from interfaces.worker.adoption import Adoption
 from interfaces.worker.asgi import AsgiRequests
-from interfaces.worker.layers import LocalChannelLayer
+
+from interfaces.worker.homed import HomedLayer
 from interfaces.worker.leaving import GRACE
+from interfaces.worker.stock_layer import StockHost, is_stock
 from interfaces.worker.wsgi import Wsgi, WsgiRequests
 
 logger = logging.getLogger("interfaces.worker")
@@ -36,7 +38,12 @@ class OverChannels:
         kind = WsgiRequests if isinstance(http, Wsgi) else AsgiRequests
         self.http = http and kind(self, http)
         self.slots = http.threads if isinstance(http, Wsgi) else concurrency
-        if isinstance(layer, LocalChannelLayer) and http is not None:
+        if is_stock(layer):
+            self.layer = layer = StockHost(layer)
+        elif not isinstance(layer, HomedLayer):
+            raise ImproperlyConfigured("over_channels needs a channel layer of interfaces.worker.layers, or channels_redis")
+        self.adoption = Adoption(layer)
+        if http is not None:
             layer.grace = grace
             layer.inbox.host("http.request", self.slots)
 
@@ -52,8 +59,6 @@ class OverChannels:
 
     async def serve(self, channel: str, receive) -> None:
         """The stock runworker's instance for one channel. Never ends: a new one is made only at the next message."""
-        if not isinstance(self.layer, LocalChannelLayer):
-            raise ImproperlyConfigured("over_channels needs a channel layer of interfaces.worker.layers")
         take = self.hear
         if channel == "http.request" and self.http is not None:
             take, inbox = self.begin, self.layer.inbox
@@ -64,6 +69,7 @@ class OverChannels:
             self.hosting.activate(self.begin)
         while True:
             message = await receive()
+            await self.layer.inbox.free(channel)
             try:
                 take(message)
             except Exception:
@@ -72,20 +78,33 @@ class OverChannels:
     def begin(self, message: dict) -> None:
         """Start the request that `message` (http.request, messages.md 2) tells of."""
         deadline = message.get("deadline")
-        if deadline is not None and time.time() > deadline:
+        if deadline is not None and self.layer.now() > deadline:
             # Its client has got 504 long ago: a POST that runs now would run in secret (messages.md 1, `deadline`).
             self.late += 1
             return self.hosting.finish()
         try:
-            self.http.begin(message)
+            request = self.http.request(message)
+            self.requests[request.reply_channel] = request
+            if self.adoption.needed:
+                self.adoption.begin(request)
+            self.http.begin(request)
         except Exception:
             logger.exception("a request could not be started")
             self.end(message.get("reply_channel"))
 
     def end(self, reply_channel: str) -> None:
         """A request is over. From any thread."""
-        self.requests.pop(reply_channel, None)
+        request = self.requests.pop(reply_channel, None)
+        if request is not None and request.body is not None:
+            request.body.close()
         self.hosting.finish()
+
+    def confirm(self, request, handled: int) -> None:
+        """The application asks for more than the `handled` parts of the body that it has had. From any thread."""
+        if request.body is not None:
+            request.body.wake()
+        else:
+            self.layer.reply(request.reply_channel, {"type": "interface.credit", "handled": handled})
 
     def hear(self, message: dict) -> None:
         """A further message for a request that runs: a part of its body, credit, the client's going."""

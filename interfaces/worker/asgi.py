@@ -34,9 +34,10 @@ class AsgiRequests:
         self.over, self.application = over, application
         self.tasks: set[asyncio.Task] = set()            # the loop itself keeps only weak references
 
-    def begin(self, message: dict) -> None:
-        request = AsgiRequest(self.over, message)
-        self.over.requests[request.reply_channel] = request
+    def request(self, message: dict) -> "AsgiRequest":
+        return AsgiRequest(self.over, message)
+
+    def begin(self, request: "AsgiRequest") -> None:
         request.task = asyncio.get_running_loop().create_task(request.run(self.application))
         self.tasks.add(request.task)
         request.task.add_done_callback(self.tasks.discard)
@@ -52,6 +53,8 @@ class AsgiRequest:
         self.parts: list[dict] = [message]
         self.body_ended = self.is_gone = self.complete = False
         self.handled = self.confirmed = 0                # orders of body messages
+        self.body = None                                 # where its further parts are read, if that is a channel
+        self.adopted = False                             # the server was told that the request is ours
         self.start: dict | None = None
         self.started = False                             # the head is on its way
         self.head_only = message.get("method") == "HEAD"
@@ -139,7 +142,7 @@ class AsgiRequest:
         due = self.handled - self.confirmed
         if due and (due >= CONFIRM or not self.parts) and not self.body_ended:
             self.confirmed = self.handled
-            self.over.layer.reply(self.reply_channel, {"type": "interface.credit", "handled": self.handled})
+            self.over.confirm(self, self.handled)
 
     async def send(self, event: dict) -> None:
         kind = event["type"]
@@ -180,6 +183,8 @@ class AsgiRequest:
         message = {"content": content, "more_content": more}
         if not self.started:
             self.started = True
+            if more and self.over.adoption.needed:
+                message |= self.over.adoption.claim(self)
             message |= {"status": self.start["status"], "headers": [[n, v] for n, v in self.start.get("headers") or ()]}
         self.out.add(len(content))
         self.complete = not more

@@ -20,15 +20,15 @@ RETIRE_TIME = 1.0            # a guess: how long an old home may wait for what i
 
 
 class Home:
-    """`layer` is told: `welcomed(home, welcome)`, `heard(home, frames)`, `lost(home, error)`, all on this loop."""
+    """A loop and what lives on it. A subclass has `keep_up()`, which never ends but by its own wish, `drop(error)`,
+    `flushed()` and `unfinished()`."""
 
     def __init__(self, layer, predecessor: "Home | None" = None, spare: bool = False):
         self.layer, self.predecessor, self.spare = layer, predecessor, spare
         self.loop, self.pid = asyncio.get_running_loop(), os.getpid()
-        self.connection: Connection | None = None
-        self.up = asyncio.Event()
         self.over: concurrent.futures.Future = concurrent.futures.Future()
-        self.crossing: set[concurrent.futures.Future] = set()      # calls from other loops that wait for this one
+        self.crossing: set[concurrent.futures.Future] = set()      # other loops' receives that wait for this one
+        self.asking: set[concurrent.futures.Future] = set()        # and their sends
         self.task = self.loop.create_task(self.run(), name="channel layer connection")
 
     @property
@@ -45,6 +45,39 @@ class Home:
             self.drop(ConnectionError("the event loop that held the connection has ended"))
             if not self.over.done():
                 self.over.set_result(None)
+
+    def retire(self) -> None:
+        """Another loop takes over: finish what was asked, then close. From any thread."""
+        async def end():
+            deadline = self.loop.time() + RETIRE_TIME
+            while (asked := [*self.unfinished(), *map(heeded, tuple(self.asking))]) and self.loop.time() < deadline:
+                await asyncio.wait(asked, timeout=RETIRE_TIME)
+            self.task.cancel()
+            await asyncio.wait([self.task])
+            if self.spare:
+                self.loop.stop()
+
+        try:
+            asyncio.run_coroutine_threadsafe(end(), self.loop)
+        except RuntimeError:                             # the loop has been closed meanwhile
+            if not self.over.done():
+                self.over.set_result(None)
+
+
+def heeded(call: concurrent.futures.Future) -> asyncio.Future:
+    """Its exception is for who asked."""
+    future = asyncio.wrap_future(call)
+    future.add_done_callback(lambda future: future.cancelled() or future.exception())
+    return future
+
+
+class HubHome(Home):
+    """`layer` is told: `welcomed(home, welcome)`, `heard(home, frames)`, `lost(home, error)`, all on this loop."""
+
+    def __init__(self, layer, predecessor: Home | None = None, spare: bool = False):
+        self.connection: Connection | None = None
+        self.up = asyncio.Event()
+        super().__init__(layer, predecessor, spare)
 
     async def keep_up(self) -> None:
         delay = FIRST
@@ -131,21 +164,16 @@ class Home:
                 raise ConnectionError(f"no interface server at {self.layer.where} within {PATIENCE:g} s") from None
         return self.connection
 
-    def retire(self) -> None:
-        """Another loop takes over: finish what was asked, then close. From any thread."""
-        async def end():
-            deadline = self.loop.time() + RETIRE_TIME
-            while self.layer.results and self.loop.time() < deadline:
-                await asyncio.wait(list(self.layer.results.values()), timeout=RETIRE_TIME)
-            self.task.cancel()
-            await asyncio.wait([self.task])
-            if self.spare:
-                self.loop.stop()
+    async def flushed(self) -> None:
+        """The kernel has all that was written, or nobody is there to read it."""
+        if self.connection is not None:
+            done = self.loop.create_future()
+            self.connection.when_flushed(done.set_result)
+            await done
 
-        try:
-            asyncio.run_coroutine_threadsafe(end(), self.loop)
-        except RuntimeError:
-            self.over.set_result(None)
+    def unfinished(self) -> list[asyncio.Future]:
+        """What was asked and isn't answered."""
+        return list(self.layer.results.values())
 
 
 def spare_home(layer) -> Home:
@@ -154,6 +182,6 @@ def spare_home(layer) -> Home:
     threading.Thread(target=loop.run_forever, name="channel layer", daemon=True).start()
 
     async def make():
-        return Home(layer, spare=True)
+        return layer.make_home(layer, spare=True)
 
     return asyncio.run_coroutine_threadsafe(make(), loop).result()

@@ -5,12 +5,8 @@ import secrets
 import time
 from collections.abc import Callable
 
-import msgpack
-
-from interfaces.layers import wire_local as wire
 from interfaces.worker import runworker
-from interfaces.worker.boxes import Box, Listening
-from interfaces.worker.hosting import Hosting
+from interfaces.worker.boxes import Box
 
 logger = logging.getLogger("interfaces.worker")
 BOX_CAPACITY = 10_000        # messages.md, Sizes: the capacity of a process-local channel
@@ -18,35 +14,34 @@ BOXES = 10_000               # a guess: boxes without a reader; beyond it the ex
 
 
 class Inbox:
-    """`connection` and `loop` are the home's, None while there is none."""
+    """A subclass says what listens (`new_listening`, `new_hosting`) and gives it what arrives."""
+    returning = False            # what was taken and not begun is on its way back
 
     def __init__(self, layer):
         self.layer = layer
-        self.hostings: dict[str, Hosting] = {}
+        self.hostings: dict[str, object] = {}
         self.owned: Callable[[dict], None] | None = None            # called with what arrives for `owner`
         self.on_lost: list[Callable[[], None]] = []                 # called when the server went away
 
     def start_afresh(self, process: str) -> None:
         self.process, self.owner = process, f"{process}!{secrets.token_urlsafe(16)}"
-        self.connection = self.loop = None
         self.boxes: dict[str, Box] = {}
-        self.hostings = {name: Hosting(name, self, old.slots, self.owner) for name, old in self.hostings.items()}
-        self.listenings: dict[str, Listening] = dict(self.hostings)
-        self.touched: set[Listening] = set()
+        self.hostings = {name: self.new_hosting(name, old.slots) for name, old in self.hostings.items()}
+        self.listenings: dict[str, object] = dict(self.hostings)
         self.dropped = 0
 
-    def host(self, channel: str, slots: int) -> Hosting:
+    def host(self, channel: str, slots: int):
         """`channel` is run by an application of ours, `slots` messages at once. Before the first receive."""
-        self.hostings[channel] = self.listenings[channel] = Hosting(channel, self, slots, self.owner)
+        self.hostings[channel] = self.listenings[channel] = self.new_hosting(channel, slots)
         return self.hostings[channel]
 
     # Readers
 
-    def reader(self, channel: str) -> Box | Listening:
+    def reader(self, channel: str):
         if "!" not in channel:
             listening = self.listenings.get(channel)
             if listening is None:
-                listening = self.listenings[channel] = Listening(channel, self)
+                listening = self.listenings[channel] = self.new_listening(channel)
             return listening
         if not self.layer.mine(channel):
             raise ValueError(f"{channel} is a channel of another process: only that one can receive from it")
@@ -70,10 +65,10 @@ class Inbox:
 
     async def take(self, channel: str) -> dict:
         reader = self.reader(channel)
-        if isinstance(reader, Listening):
-            runworker.meet(self.layer, reader)
-        else:
+        if isinstance(reader, Box):
             reader.since = time.monotonic()
+        else:
+            runworker.meet(self.layer, reader)
         try:
             return await reader.take()
         finally:
@@ -102,46 +97,13 @@ class Inbox:
         for box in self.boxes.values():
             box.ready.clear()
 
-    # What the hub says
+    async def free(self, channel: str) -> None:
+        """A message that `receive` gave may begin: it was taken because it could."""
 
-    def frame(self, kind: int, name: str, payload: bytes) -> None:
-        if kind == wire.MESSAGE and "!" not in name:
-            listening = self.listenings.get(name)
-            if listening is not None:
-                listening.pushed(payload, self.loop.time())
-                self.touched.add(listening)
-        elif kind == wire.MESSAGE:
-            self.deliver(name, payload)
-        elif kind == wire.MESSAGES:
-            self.deliver_many(payload)
-        elif kind == wire.WITHDRAWN and name in self.listenings:
-            self.listenings[name].withdrawn()
-            if self.listenings[name].idle:
-                self.forget(name)
+    # What arrives
 
-    def settle(self) -> None:
-        """All frames of one read were sorted: now begin what can begin."""
-        if self.touched:
-            touched, self.touched = self.touched, set()
-            for listening in touched:
-                listening.settle()
-
-    def deliver_many(self, payload: bytes) -> None:
-        """One group message for several channels. Each gets a copy of its own, as from a queue of its own."""
-        unpacker = msgpack.Unpacker(max_buffer_size=wire.MAX_FRAME)
-        unpacker.feed(payload)
-        try:
-            channels = unpacker.unpack()
-            message = payload[unpacker.tell():]
-        except (ValueError, msgpack.UnpackException) as error:
-            return self.refuse(error)
-        for channel in channels:
-            self.deliver(channel, message)
-
-    def deliver(self, channel: str, payload: bytes) -> None:
-        message = self.decode(payload)
-        if message is None or not self.layer.mine(channel):
-            return
+    def put(self, channel: str, message: dict) -> None:
+        """A message for a channel of this process."""
         if channel == self.owner:
             if self.owned is not None:
                 self.owned(message)
@@ -152,41 +114,11 @@ class Inbox:
         if not box.put(message):
             self.dropped += 1
 
-    def decode(self, payload: bytes) -> dict | None:
-        """The message, or None (and a log line) when it is none: a strange sender must not stop a channel's readers."""
-        try:
-            message = wire.unpack(payload)
-        except (ValueError, msgpack.UnpackException) as error:
-            return self.refuse(error)
-        if type(message) is not dict:
-            return self.refuse(f"a {type(message).__name__}")
-        return message
-
     def refuse(self, error) -> None:
         self.dropped += 1
         logger.warning("dropped a message that can't be read: %s", error)
-
-    # The connection comes and goes
 
     @property
     def running(self) -> int:
         """How many messages of hosted channels have begun and not ended."""
         return sum(hosting.running for hosting in self.hostings.values() if hosting.begin is not None)
-
-    def connected(self, home) -> None:
-        self.connection, self.loop = home.connection, home.loop
-        for listening in self.listenings.values():
-            listening.replay()
-        self.connection.extra = self.extra
-
-    def extra(self) -> bytes:
-        return b"".join([hosting.extra() for hosting in self.hostings.values()])
-
-    def lost(self) -> None:
-        self.connection = None
-        for channel, listening in tuple(self.listenings.items()):
-            listening.lost()
-            if listening.idle:
-                self.forget(channel)
-        for call in self.on_lost:
-            call()

@@ -46,15 +46,11 @@ class Leaving:
         for name in channels:
             inbox.listenings[name].leaving = True
             inbox.listenings[name].withdraw()
-        while inbox.running or not all(self.at_rest(name) for name in channels):
+        while inbox.running or inbox.returning or not all(self.at_rest(name) for name in channels):
             await asyncio.sleep(LOOK)
-        home = self.layer.home
-        if home is not None and home.connection is not None:
-            flushed = self.loop.create_future()
-            home.connection.when_flushed(lambda done: flushed.set_result(done))
-            await flushed
+        if self.layer.home is not None:
+            await self.layer.home.flushed()
         self.loop.call_soon(interrupt)
-
 
     def at_rest(self, channel: str) -> bool:
         from interfaces.worker import runworker          # not above: it imports this module

@@ -24,9 +24,20 @@ def meet(layer, listening) -> None:
     leaving.prepare(layer, worker)
 
 
-def stock_worker() -> Worker | None:
-    """The Worker whose listener is the running task."""
-    frame = getattr(asyncio.current_task().get_coro(), "cr_frame", None)
+def adopt(layer, channel: str) -> None:
+    """For the application of a stock worker whose layer isn't ours: it is found among the tasks of the loop."""
+    for task in asyncio.all_tasks():
+        worker = stock_worker(task)
+        if worker is not None and channel in worker.channels:
+            queue = queue_of(worker, channel)
+            if getattr(queue, "_maxsize", None) == 0:
+                queue._maxsize = 1
+            leaving.prepare(layer, worker)
+
+
+def stock_worker(task: asyncio.Task | None = None) -> Worker | None:
+    """The Worker whose listener is the task, by default the running one."""
+    frame = getattr((task or asyncio.current_task()).get_coro(), "cr_frame", None)
     found = frame.f_locals.get("self") if frame is not None and frame.f_code is Worker.listener.__code__ else None
     return found if isinstance(found, Worker) else None
 

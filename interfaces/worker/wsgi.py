@@ -43,9 +43,10 @@ class WsgiRequests:
         # Django's own handler sends the signals that close them; of another application nobody knows what it uses.
         self.around = (lambda: None) if isinstance(wsgi.application, WSGIHandler) else close_old_connections
 
-    def begin(self, message: dict) -> None:
-        request = WsgiRequest(self.over, message)
-        self.over.requests[request.reply_channel] = request
+    def request(self, message: dict) -> "WsgiRequest":
+        return WsgiRequest(self.over, message)
+
+    def begin(self, request: "WsgiRequest") -> None:
         self.queue.put(request)
         while self.started < self.threads:
             self.started += 1
@@ -73,6 +74,8 @@ class WsgiRequest:
         self.parts: list[dict] = []
         self.is_gone = self.complete = self.started = False
         self.handled = self.confirmed = 0                # orders of body messages
+        self.body = None                                 # where its further parts are read, if that is a channel
+        self.adopted = False                             # the server was told that the request is ours
         self.out = Window()                              # under `changed`
         self.status: int | None = None
         self.headers: list[list[bytes]] = []
@@ -121,7 +124,7 @@ class WsgiRequest:
             due = self.handled - self.confirmed
             if due and (due >= CONFIRM or not self.parts):
                 self.confirmed = self.handled
-                self.over.layer.reply(self.reply_channel, {"type": "interface.credit", "handled": self.handled})
+                self.over.confirm(self, self.handled)
             while not self.parts:
                 if self.is_gone:
                     raise ClientGone("the client left before its request was complete")
@@ -180,5 +183,7 @@ class WsgiRequest:
         else:
             self.started = True
             message = {"status": self.status, "headers": self.headers, "content": content, "more_content": more}
+            if more and self.over.adoption.needed:
+                message |= self.over.adoption.claim(self)
         self.complete = not more
         self.over.layer.reply(self.reply_channel, message)
