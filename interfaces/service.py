@@ -89,28 +89,32 @@ class InterfaceServer(Service):
 
     def __init__(self, options, reactor):
         self.options, self.reactor = options, reactor
-        self.ports, self.factories = [], {}
-        self.layer = self.worker = None
+        self.ports, self.exchanges, self.factories = [], {}, {}     # by layer name; by layer name and interface name
+        self.worker = None
 
     def privilegedStartService(self):
         """Ports below 1024 are opened before --uid takes effect."""
         raise_files_limit()
         common = self.options.common
-        self.exchange = Exchange(None, self.reactor, common["max-buffer"])
         self.access = AccessLog(common["access-log"], self.reactor)
-        for name, interface in self.options.interfaces.items():
-            limits = self.options.listener[name]
-            self.factories[name] = ConnectionFactory(
-                interface, self.options.settings.get(name), self.exchange,
-                self.access.write if common["access-log"] else None,
-                (limits["max-connections"], limits["max-per-address"]))
-        for factory in self.factories.values():
-            factory.siblings = self.factories
-        for name, text in self.options.listen:
+        for layer in self.options.layers:
+            self.exchanges[layer] = Exchange(None, self.reactor, common["max-buffer"])
+            siblings = {name: self.factory(interface, layer) for name, interface in self.options.interfaces.items()}
+            for name, factory in siblings.items():
+                factory.siblings = siblings
+                self.factories[layer, name] = factory
+        for name, text, layer in self.options.listen:
             try:
-                self.now(endpoint(self.reactor, text).listen(self.factories[name]), self.listens)
+                self.now(endpoint(self.reactor, text).listen(self.factories[layer, name]), self.listens)
             except Exception as error:      # an endpoint parser is a plugin too, and raises what it likes
                 self.fail(f"--{name} {text}: {error}")
+
+    def factory(self, interface, layer):
+        limits = self.options.listener[interface.name]
+        return ConnectionFactory(
+            interface, self.options.settings.get(interface.name), self.exchanges[layer],
+            self.access.write if self.options.common["access-log"] else None,
+            (limits["max-connections"], limits["max-per-address"]))
 
     def listens(self, port):
         send_at_once(port)
@@ -129,21 +133,22 @@ class InterfaceServer(Service):
         common = self.options.common
         try:
             self.access.start()
-            self.layer = self.exchange.layer = open_layer(
-                "memory:" if common["app"] else common["layer"], self.reactor, mode=int(common["local-mode"], 8),
-                group=common["local-group"] or None, max_message=common["max-message"])
-            if common["app"]:
-                self.host(common["app"])
-            self.now(ensureDeferred(self.exchange.open()))
+            for name, exchange in self.exchanges.items():
+                exchange.layer = open_layer(
+                    self.options.layers[name], self.reactor, mode=int(common["local-mode"], 8),
+                    group=common["local-group"] or None, max_message=common["max-message"])
+                if common["app"]:
+                    self.host(common["app"], exchange.layer)
+                self.now(ensureDeferred(exchange.open()))
         except (OSError, ValueError, ImportError) as error:
             self.fail(str(error))
 
-    def host(self, application: str):
+    def host(self, application: str, layer):
         """Run an over_channels application in a thread of this process: for development. The same frames, no socket file."""
         from interfaces.worker.inprocess import serve_in_thread     # Django is needed only here
         sys.path.insert(0, os.getcwd())     # as `python manage.py` and the ASGI servers have it
         ours, theirs = socket.socketpair()
-        self.layer.attach_socket(ours)
+        layer.attach_socket(ours)
         self.worker = serve_in_thread(application, theirs)
         self.worker.ready.add_done_callback(lambda ready: ready.exception() and self.reactor.callFromThread(
             self.fail, f"--app {application}: {type(ready.exception()).__name__}: {ready.exception()}"))
@@ -168,8 +173,10 @@ class InterfaceServer(Service):
             timer.cancel()
         if self.worker is not None:
             self.worker.stop()
-        self.exchange.close()
-        await self.layer.close()
+        for exchange in self.exchanges.values():
+            exchange.close()
+            if exchange.layer is not None:
+                await exchange.layer.close()
         self.access.close()
 
     def cut(self):

