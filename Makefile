@@ -1,8 +1,9 @@
-# make demo | test | check | bench | docs | ci-deps | clean.   Arguments: make test ARGS="-x tests/http"
+# make demo [LAYER=redis] | test | check | bench | docs | ci-deps | clean.   Arguments: make test ARGS="-x tests/http"
 VENV = .venv
 PY = $(VENV)/bin/python
 READY = $(VENV)/ready
 ARGS =
+LAYER = local
 # The first of these that is at least 3.11, the floor in setup.cfg.
 PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -22,7 +23,7 @@ $(READY): setup.cfg pyproject.toml
 	@touch $@
 
 demo: $(READY)
-	@exec $(PY) examples/demo.py $(ARGS)
+	@exec $(PY) examples/demo.py --layer $(LAYER) $(ARGS)
 
 test: $(READY)
 	@$(PY) -m pytest $(ARGS)

@@ -1,4 +1,5 @@
-"""`make demo`: an interface server and a stock Django worker, side by side on this machine, until Ctrl-C."""
+"""`make demo`: an interface server and a stock Django worker, side by side on this machine, until Ctrl-C.
+`make demo LAYER=redis`: the same with a Redis of its own between the two."""
 import argparse
 import http.client
 import os
@@ -9,6 +10,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from redis_server import NoRedis, RedisServer
 
 HERE = Path(__file__).resolve().parent
 CHAT = HERE / "chat"
@@ -21,11 +24,11 @@ class Failed(Exception):
 
 
 class Demo:
-    def __init__(self, folder: str, port: int):
-        self.folder, self.port = Path(folder), port
+    def __init__(self, folder: str, port: int, layer: str):
+        self.folder, self.port, self.layer, self.redis = Path(folder), port, layer, None
         self.environment = dict(
             os.environ, DJANGO_SETTINGS_MODULE="chat.settings",
-            CHANNELS_INTERFACES_SOCKET=str(self.folder / "hub.sock"),      # never anybody else's
+            CHANNELS_INTERFACES_SOCKET=str(self.folder / "hub.sock"), CHAT_REDIS="",       # never anybody else's
             CHAT_DATABASE=str(self.folder / "chat.sqlite3"), CHAT_SECRET_KEY=secrets.token_urlsafe(32))
         self.running = {}
 
@@ -42,9 +45,19 @@ class Demo:
             self.running[name] = subprocess.Popen(command, cwd=CHAT, env=self.environment, stdin=subprocess.DEVNULL,
                                                   stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
+    def start_redis(self) -> str:
+        try:
+            self.redis = RedisServer()
+        except NoRedis as error:
+            raise Failed(str(error)) from None
+        self.running["redis-server"] = self.redis.process
+        self.environment["CHAT_REDIS"] = self.redis.url         # chat/settings.py
+        return self.redis.url
+
     def start_all(self):
+        layer = self.start_redis() if self.layer == "redis" else "local:"
         twistd = str(Path(sys.executable).with_name("twistd"))
-        self.start("server", twistd, "--nodaemon", "--pidfile=", "channels-interfaces",
+        self.start("server", twistd, "--nodaemon", "--pidfile=", "channels-interfaces", "--layer", layer,
                    "--grace=1", "--http", f"tcp:{self.port}:interface=127.0.0.1")
         self.start("worker", sys.executable, "manage.py", "runworker", "http.request")
 
@@ -64,6 +77,8 @@ class Demo:
         raise Failed(f"no page after {START:.0f} seconds\n{logs}")
 
     def log(self, name: str) -> str:
+        if name == "redis-server":
+            return self.redis.log
         return (self.folder / f"{name}.log").read_text(errors="replace")[-20_000:]
 
     def answers(self) -> bool:
@@ -87,14 +102,16 @@ class Demo:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        if self.redis is not None:
+            self.redis.close()
 
     def run(self):
         self.migrate()
         self.start_all()
         self.wait_until_ready()
         print(f"The chat is at   http://127.0.0.1:{self.port}/   Open it in two windows and talk to yourself.\n"
-              "One process has the sockets (twistd), another has Django (manage.py runworker). Ctrl-C stops both.",
-              flush=True)
+              "One process has the sockets (twistd), another has Django (manage.py runworker)"
+              f"{', and a redis-server is all they share' if self.redis else ''}. Ctrl-C stops them.", flush=True)
         while True:
             self.check()
             time.sleep(0.5)
@@ -110,11 +127,12 @@ def port(text: str) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=port, default=os.environ.get("PORT", "8000"))
+    parser.add_argument("--layer", choices=["local", "redis"], default="local", help="where the two processes meet")
     chosen = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):      # explicitly: a background shell hands SIGINT down ignored
         signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="channels-interfaces-demo-") as folder:
-        demo = Demo(folder, chosen.port)
+        demo = Demo(folder, chosen.port, chosen.layer)
         try:
             demo.run()
         except KeyboardInterrupt:

@@ -27,7 +27,11 @@ DATABASES = {"default": {
     # WAL: who reads never waits for who writes. IMMEDIATE: two writers wait for each other instead of failing.
     "OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL;"},
 }}
-CHANNEL_LAYERS = {"default": {"BACKEND": "interfaces.worker.layers.LocalChannelLayer"}}
+# With a Redis URL in CHAT_REDIS server and workers may be on different machines; without one they meet at a Unix socket.
+REDIS = os.environ.get("CHAT_REDIS")
+CHANNEL_LAYERS = {"default": {
+    "BACKEND": "interfaces.worker.layers.RedisChannelLayer", "CONFIG": {"hosts": [REDIS]},
+} if REDIS else {"BACKEND": "interfaces.worker.layers.LocalChannelLayer"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 USE_TZ = True

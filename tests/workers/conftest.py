@@ -1,0 +1,102 @@
+"""Stock workers of both eras, in environments of their own, on a real Redis."""
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.sockets.conftest import House, Program
+from tests.workers.environments import CLASSIC, STOCK, STOCK8, Unavailable
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+ENVIRONMENTS = {environment.name: environment for environment in (CLASSIC, STOCK, STOCK8)}
+
+
+def interpreter(name: str) -> str:
+    """Of an environment by its name; `ours` is the tests' own."""
+    if name == "ours":
+        return sys.executable
+    try:
+        return ENVIRONMENTS[name].python()
+    except Unavailable as error:
+        pytest.skip(str(error))
+
+
+class Site(House):
+    """A project, its workers, and an interface server before them, all on the Redis servers given."""
+    def __init__(self, folder: Path, *servers, keys=""):
+        super().__init__(folder)
+        self.servers, self.keys = servers, keys
+        self.environment |= {"SITE_REDIS": ",".join(server.url for server in servers), "SITE_KEYS": keys,
+                             "PYTHONPATH": str(ROOT)}        # `stock` has nothing of ours but what over_channels needs
+
+    def layer(self, form: str) -> str:
+        """The URL for --layer."""
+        hosts = ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
+        keys = "&key_env=SITE_KEY" if self.keys else ""
+        self.environment["SITE_KEY"] = self.keys
+        return f"redis://{hosts}/0?format={form}{keys}"
+
+    def start(self, name, arguments, **more):
+        cwd = HERE / "sites" / more.pop("site", "modern")
+        program = Program(name, list(map(str, arguments)), self.folder / f"{name}-{len(self.programs)}.log", cwd=cwd,
+                          env={**self.environment, **more})
+        self.programs.append(program)
+        return program
+
+    def twistd(self, *arguments, form="channels_redis", **more):
+        return super().twistd("--layer", self.layer(form), *arguments, **more)
+
+    def classic(self, *arguments):
+        """Its own `manage.py runworker`, with no configuration of ours."""
+        worker = self.start("classic", [interpreter("classic"), "manage.py", "runworker", *arguments], site="classic",
+                            PYTHONPATH="")
+        worker.says("Running worker against channel layer")
+        return worker
+
+    def daphne(self):
+        server = self.start("daphne", [
+            Path(interpreter("classic")).with_name("daphne"), "-p", self.port, "classic_asgi:channel_layer"],
+                            site="classic", PYTHONPATH="")
+        server.says("Listening on endpoint")
+        return server
+
+    def modern(self, application, environment="stock", channels=("http.request", "http.disconnect"), **more):
+        """A stock runworker of Channels 4, on channels_redis or (`ours`) on our layer."""
+        backend = "interfaces.worker.layers" if environment == "ours" else "channels_redis.core"
+        worker = self.start("modern", [interpreter(environment), "manage.py", "runworker", *channels], SITE_APP=application,
+                            SITE_BACKEND=f"{backend}.RedisChannelLayer", **more)
+        worker.says("Running worker for channels")
+        return worker
+
+    def run(self, *command, **more) -> str:
+        done = subprocess.run(list(map(str, command)), cwd=HERE / "sites" / "modern", env={**self.environment, **more},
+                              timeout=120, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    @property
+    def noted(self) -> list[str]:
+        return self.trace.read_text().splitlines() if self.trace.exists() else []
+
+
+@pytest.fixture
+def site_on(tmp_path, start_redis):
+    """`site_on(servers=2, keys="secret")`."""
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed (make ci-deps)")
+    sites = []
+
+    def make(servers=1, keys=""):
+        sites.append(Site(tmp_path, *(start_redis() for _ in range(servers)), keys=keys))
+        return sites[-1]
+    yield make
+    for site in sites:
+        site.close()
+
+
+@pytest.fixture
+def site(site_on):
+    return site_on()
