@@ -3,9 +3,11 @@ import secrets
 from base64 import urlsafe_b64encode
 
 from twisted.internet.defer import ensureDeferred
+from twisted.logger import Logger
 
 from interfaces.contract import ChannelFull, Lost, MessageTooLarge, Taken
 
+log = Logger(namespace="interfaces.exchange")
 NAME_BYTES = 16                 # messages.md: 128 bits, unguessable
 PING = 10.0                     # seconds; messages.md, Worker loss
 MISSES = 3                      # likewise
@@ -25,6 +27,7 @@ class Exchange:
         self.late = 0           # replies to connections that are gone
         self.unreadable = 0     # replies that fit no format
         self.fenced = 0         # claims that came too late
+        self.full = 0           # messages that found no room
 
     async def open(self):
         self.name = self.fresh()
@@ -83,6 +86,12 @@ class Exchange:
         elif item.__class__ is dict and "receive_channel" in item:
             self.claimed(name, link, item)
         link.deliver(item)
+
+    def behind(self, channel: str, error):
+        """A message found no room. Logged at the 1st, 2nd, 4th, 8th ... time: a flood must not fill the disk."""
+        self.full += 1
+        if self.full & (self.full - 1) == 0:
+            log.warn("{channel}: {error} ({count} so far)", channel=channel, error=error, count=self.full)
 
     def claimed(self, name: str, link, message: dict):
         """Adoption by a reply (messages.md, Ownership): a claim must know the newest announcement; None gives back."""

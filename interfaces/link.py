@@ -222,8 +222,10 @@ class Link:
         while True:
             try:
                 await layer.send(channel, encoded)
-            except ChannelFull:
+            except ChannelFull as error:
                 if self.now() + pause > until or await self.wait(PAUSE, pause) is not ELAPSED:
+                    if encoded.get("order") is not None:    # parts of a body are simply tried again
+                        self.connection.factory.exchange.behind(channel, error)
                     raise
                 pause = min(pause * 2, 0.2)
             else:

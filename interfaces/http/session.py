@@ -47,7 +47,7 @@ async def next_request(link, options):
 def refuse(link, status: int, reason: str, headers=()):
     """Answer what can't be served and end the connection: what follows on it can't be trusted, or isn't wanted."""
     link.write(Refusal(status, reason, imf_fixdate(int(link.now())), headers))
-    link.close(f"{status}: {reason}", linger=True)
+    link.close("" if status == 503 else f"{status}: {reason}", linger=True)     # of a full channel the exchange tells
 
 
 @lru_cache(2)
