@@ -136,11 +136,15 @@ class Link(Protocol):
 
 
 class Done:
-    """An awaitable that has already happened: what a layer's `send` gives when it needs no round trip."""
-    __slots__ = ()
+    """An awaitable that has already happened: what a layer gives when it needs no round trip."""
+    __slots__ = ("value",)
+
+    def __init__(self, value=None):
+        self.value = value
 
     def __await__(self):
-        return iter(())
+        return self.value
+        yield       # what makes this a generator
 
 
 DONE = Done()

@@ -15,7 +15,7 @@ import time
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from interfaces.contract import ChannelFull, LayerDown, MessageTooLarge
+from interfaces.contract import ChannelFull, Done, LayerDown, MessageTooLarge
 from interfaces.layers.configured import Configured
 from interfaces.layers.wire_local import MAX_MESSAGE, pack
 
@@ -49,17 +49,6 @@ def load(configured: Configured):
     if not all(inspect.iscoroutinefunction(getattr(backend, name, None)) for name in ("send", "receive", "new_channel")):
         raise ValueError(f"{configured.where}: {configured.backend} is no channel layer of Channels 2 or later")
     return backend
-
-
-class Opened:
-    """An awaitable that already has its value."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __await__(self):
-        return self.value
-        yield
 
 
 class Address:
@@ -122,7 +111,7 @@ class ForeignLayer:
         if self.loop.is_running():
             return self.ask(self.make_address(prefix, deliver))
         try:
-            return Opened(self.loop.run_until_complete(self.make_address(prefix, deliver)))
+            return Done(self.loop.run_until_complete(self.make_address(prefix, deliver)))
         except (Exception, asyncio.CancelledError) as error:
             raise ValueError(f"{self.name} gives no channel: {type(error).__name__}: {error}") from error
 

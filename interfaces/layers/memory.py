@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from interfaces.contract import DONE, ChannelFull, Deliver, Lost, MessageTooLarge, Taken
+from interfaces.contract import DONE, ChannelFull, Deliver, Done, Lost, MessageTooLarge, Taken
 from interfaces.layers.groups import Groups, process_of
 from interfaces.layers.shared import NAME, BadName, Limits, Message, Reader, SharedChannels
 from interfaces.layers.wire_local import pack, unpack
@@ -15,17 +15,6 @@ from interfaces.layers.wire_local import pack, unpack
 CHANNEL = re.compile(r"(?=.{1,99}\Z)[a-zA-Z\d\-_.]+(![\w\-.]*)?", re.ASCII)     # channels 4, BaseChannelLayer
 NAME_BYTES = 16             # messages.md, reply_channel: 128 bits from `secrets`, 22 characters
 log = Logger(namespace="interfaces.layers")
-
-
-class Opened:
-    """An awaitable that already has its value."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __await__(self):
-        return self.value
-        yield
 
 
 class Address:
@@ -85,7 +74,7 @@ class MemoryLayer:
         """An awaitable of an Address whose prefix nobody can guess."""
         address = Address(self, f"{prefix}.{secrets.token_urlsafe(NAME_BYTES)}", deliver)
         self.addresses[address.prefix] = address
-        return Opened(address)
+        return Done(address)
 
     def send(self, channel: str, message: dict):
         """Raises ChannelFull, MessageTooLarge; TypeError, ValueError for what no message or no name can be."""
