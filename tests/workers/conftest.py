@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sockets.conftest import House, Program
+from tests.sockets.processes import House, Program
 from tests.workers.environments import CLASSIC, STOCK, STOCK8, Unavailable
 
 HERE = Path(__file__).parent

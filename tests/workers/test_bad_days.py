@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from tests.sockets.conftest import until
+from tests.sockets.processes import until
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,7 @@
 """One interface server for a project of 2017 and one of today, at the same time."""
 import pytest
 
-from tests.sockets.conftest import free_port
+from tests.sockets.processes import free_port
 
 pytestmark = pytest.mark.slow
 

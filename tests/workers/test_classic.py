@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.sockets.conftest import until
+from tests.sockets.processes import until
 
 pytestmark = pytest.mark.slow
 BINARY = "Content-Type: application/octet-stream"

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tests.sockets.conftest import until
+from tests.sockets.processes import until
 from tests.workers.conftest import interpreter
 
 pytestmark = pytest.mark.slow
