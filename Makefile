@@ -1,4 +1,4 @@
-# make demo [LAYER=redis] | test | check | bench | docs | ci-deps | clean.   Arguments: make test ARGS="-x tests/http"
+# make demo [LAYER=redis] | test | check | bench [LAYER=redis] | docs | ci-deps | clean.  Arguments: test ARGS="-x tests/http"
 VENV = .venv
 PY = $(VENV)/bin/python
 READY = $(VENV)/ready
@@ -32,7 +32,7 @@ check: $(READY)
 	@$(PY) -m ruff check $(ARGS) .
 
 bench: $(READY)
-	@$(PY) benchmarks/run.py $(ARGS)
+	@$(PY) benchmarks/run.py --layer $(LAYER) $(ARGS)
 
 docs: $(READY)
 	@$(PY) docs/generate.py $(ARGS)

@@ -1,6 +1,8 @@
 """Open thousands of long-polls, see what they cost, answer them all by one group send. Standard library only.
 
-    python benchmarks/held.py [--connections 10000] [--rounds 3]
+    python benchmarks/held.py [--layer redis] [--connections 10000] [--rounds 3]
+
+On Redis it also counts what Redis was asked for that one group send.
 """
 import argparse
 import resource
@@ -8,10 +10,15 @@ import select
 import socket
 import sys
 import time
+from dataclasses import dataclass
 
+import on_redis
 from processes import Failed, House
 
-HELLO, HELD, ANSWER = (b"GET /%b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path for path in (b"hello", b"held", b"answer"))
+HELLO, HOLD, ANSWER, MARKED = (b"GET /%b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path
+                               for path in (b"hello", b"held", b"answer", b"marked"))
+HELD = 10_000           # the project's requirement
+OPTIONS = ("--http-timeout", "3600", "--http-max-connections", "0", "--http-max-per-address", "0")
 BODY = b"Hello, channels! 20b"
 GREETING = 256          # connections not answered yet: the server's backlog is 1024, and beyond it SYNs are lost for seconds
 PORTS = 20_000          # of one source address: below Linux's 28,232 ephemeral ports and the server's --http-max-per-address
@@ -43,7 +50,7 @@ class Clients:
                     self.epoll.modify(number, select.EPOLLIN)
                     self.waiting[number].send(HELLO)        # so few bytes always fit into an empty buffer
                 elif self.read(number):
-                    self.waiting[number].send(HELD)
+                    self.waiting[number].send(HOLD)
                     greeting.discard(number)
 
     def connect(self, index: int) -> int:
@@ -104,19 +111,35 @@ def settled(house: House) -> dict[str, int]:
     raise Failed(f"the servers are still busy after {PATIENCE:g} s")
 
 
-def answer_all(port: int, clients: Clients) -> float:
+def answer_all(port: int, clients: Clients, question: bytes = ANSWER) -> float:
     """Seconds from asking for the group send until the last answer."""
     with socket.create_connection(("127.0.0.1", port)) as asker:
         began = time.monotonic()
-        asker.sendall(ANSWER)
+        asker.sendall(question)
         clients.hear()
-        return time.monotonic() - began
+        took = time.monotonic() - began
+        asker.settimeout(PATIENCE)
+        if not asker.recv(4096).startswith(b"HTTP/1.1 200 "):       # it is sent when the group send is over
+            raise Failed("who asked for the group send was not answered")
+        return took
 
 
-def once(connections: int) -> tuple[dict[str, float], float, float]:
-    """(bytes of memory per connection by process, seconds to open, seconds to answer)."""
+@dataclass(frozen=True)
+class Once:
+    memory: dict[str, float]            # bytes per connection, by process
+    opened: float                       # seconds
+    took: float                         # seconds until all were answered
+    asked: list[str]                    # commands that the group send gave to Redis: round trips, unless some went together
+    server: list[str]                   # what the server asked Redis meanwhile
+
+
+def once(connections: int, layer: str = "local") -> Once:
     with House() as house:
-        house.interfaces("held", 1, "--http-timeout", "3600", "--http-max-connections", "0", "--http-max-per-address", "0")
+        redis = None
+        if layer == "redis":
+            redis = on_redis.interfaces(house, "held", 1, *OPTIONS)
+        else:
+            house.interfaces("held", 1, *OPTIONS)
         warm = Clients(house.port)
         warm.hold(WARM)
         settled(house)
@@ -127,28 +150,59 @@ def once(connections: int) -> tuple[dict[str, float], float, float]:
             clients.hold(connections)
             opened = time.monotonic() - began
             after = settled(house)
-            took = answer_all(house.port, clients)
+            took, asked, server = watched(house.port, clients, redis) if redis else (answer_all(house.port, clients), [], [])
         finally:
             clients.close()
-    return {label: (after[label] - before[label]) / connections for label in after}, opened, took
+    return Once({label: (after[label] - before[label]) / connections for label in after}, opened, took, asked, server)
+
+
+def watched(port: int, clients: Clients, redis: on_redis.RedisServer) -> tuple[float, list[str], list[str]]:
+    """answer_all, and what Redis was asked: by the group send itself, and by the server from then on."""
+    with on_redis.Monitor(redis) as monitor:
+        took = answer_all(port, clients, MARKED)
+        told = monitor.told()
+    return took, on_redis.between(told, b"mark.first", b"mark.last"), on_redis.from_server(redis, told, b"mark.first")
+
+
+def table(connections: int, rounds: int, layer: str):
+    """The lines of a Markdown table, one as soon as each round is over. Raises Failed."""
+    redis = layer == "redis"
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield ("| held | KiB each, server | KiB each, worker | opened in s | all answered in s |"
+           + (" KiB each, Redis | round trips of the group send, at most | of the server, to take it |" if redis else ""))
+    yield "|---|---|---|---|---|" + ("---|---|---|" if redis else "")
+    for _ in range(rounds):
+        found = once(connections, layer)
+        size = {label: f"{each / 1024:.2f}" for label, each in found.memory.items()}
+        more = f" {size['redis']} | {named(found.asked)} | {named(found.server)} |" if redis else ""
+        yield f"| {connections:,} | {size['server']} | {size['worker']} | {found.opened:.2f} | {found.took:.2f} |{more}"
+
+
+def named(commands: list[str]) -> str:
+    return f"{len(commands)} ({', '.join(commands)})" if commands else "0"
+
+
+def too_many(connections: int) -> str:
+    """A sentence, where so many descriptors aren't allowed."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < connections + SPARE:
+        return f"{connections} connections need as many descriptors, and ulimit -Hn is {hard}"
+    return ""
 
 
 def main() -> int:
     found = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    found.add_argument("--connections", type=int, default=10_000)
+    found.add_argument("--layer", choices=("local", "redis"), default="local")
+    found.add_argument("--connections", type=int, default=HELD)
     found.add_argument("--rounds", type=int, default=3)
     arguments = found.parse_args()
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < arguments.connections + SPARE:
-        print(f"{arguments.connections} connections need as many descriptors, and ulimit -Hn is {hard}", file=sys.stderr)
+    if lacking := too_many(arguments.connections) or (on_redis.missing() if arguments.layer == "redis" else ""):
+        print(lacking, file=sys.stderr)
         return 2
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    print("| held | KiB each, server | KiB each, worker | opened in s | all answered in s |\n|---|---|---|---|---|")
     try:
-        for _ in range(arguments.rounds):
-            memory, opened, took = once(arguments.connections)
-            print(f"| {arguments.connections:,} | {memory['server'] / 1024:.2f} | {memory['worker'] / 1024:.2f} | {opened:.2f} "
-                  f"| {took:.2f} |", flush=True)
+        for line in table(arguments.connections, arguments.rounds, arguments.layer):
+            print(line, flush=True)
     except Failed as failed:
         print(failed, file=sys.stderr)
         return 1

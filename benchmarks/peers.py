@@ -9,11 +9,13 @@ from processes import ROOT
 FOLDER = ROOT / "var" / "benchmarks"
 BIN = FOLDER / "peers" / "bin"
 NAMES = ("uvicorn", "gunicorn", "daphne")
+UVICORN = ("uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--no-access-log", "--log-level", "warning",
+           "--lifespan", "off", "--loop", "uvloop", "--http", "httptools", "asgi:application")
 COMMANDS = {
-    "uvicorn": ("--host", "127.0.0.1", "--port", "{port}", "--no-access-log", "--log-level", "warning", "--lifespan", "off",
-                "--loop", "uvloop", "--http", "httptools", "asgi:application"),
-    "gunicorn": ("--workers", "2", "--bind", "127.0.0.1:{port}", "--log-level", "warning", "wsgi:application"),
-    "daphne": ("-v", "0", "-b", "127.0.0.1", "-p", "{port}", "asgi:application"),
+    "uvicorn": UVICORN,
+    "uvicorn-2": (*UVICORN, "--workers", "2"),
+    "gunicorn": ("gunicorn", "--workers", "2", "--bind", "127.0.0.1:{port}", "--log-level", "warning", "wsgi:application"),
+    "daphne": ("daphne", "-v", "0", "-b", "127.0.0.1", "-p", "{port}", "asgi:application"),
 }
 
 
@@ -42,11 +44,13 @@ def prepare() -> bool:
 
 def start(house, name: str):
     # Their own packages only: PYTHONPATH would show them ours.
-    house.start("server", [BIN / name, *(word.format(port=house.port) for word in COMMANDS[name])], PYTHONPATH="")
+    program, *words = COMMANDS[name]
+    house.start("server", [BIN / program, *(word.format(port=house.port) for word in words)], PYTHONPATH="")
     house.until(house.listening, f"{name} listens")
 
 
-def versions() -> list[str]:
-    """`name version` of each."""
+def versions(rows: list[str]) -> list[str]:
+    """`name version` of those behind these keys of COMMANDS."""
+    names = list(dict.fromkeys(COMMANDS[row][0] for row in rows))
     code = "import importlib.metadata as m, sys; print(*[f'{n} {m.version(n)}' for n in sys.argv[1:]], sep='\\n')"
-    return subprocess.run([BIN / "python", "-c", code, *NAMES], capture_output=True, text=True, check=True).stdout.splitlines()
+    return subprocess.run([BIN / "python", "-c", code, *names], capture_output=True, text=True, check=True).stdout.splitlines()

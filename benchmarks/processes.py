@@ -8,6 +8,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,10 +36,12 @@ class House:
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = tempfile.TemporaryDirectory(prefix="channels-interfaces-bench-")
         self.programs: list[tuple[str, subprocess.Popen, Path]] = []
+        self.lasting = ExitStack()          # what the programs stand on: closed after they have ended
         self.environment = {**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH") or str(ROOT), "PYTHONUNBUFFERED": "1",
                             "CHANNELS_INTERFACES_SOCKET": f"{self.folder.name}/hub.sock"}
 
     def __enter__(self):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)       # whoever ends us so, ends all that we started
         return self
 
     def __exit__(self, *_):
@@ -50,6 +53,7 @@ class House:
                 except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
+        self.lasting.close()
         self.folder.cleanup()
 
     def start(self, label: str, command, **environment) -> Path:
@@ -62,14 +66,22 @@ class House:
         return log
 
     def interfaces(self, worker: str, count: int, *options):
-        """Our own: twistd, and `count` stock runworkers with this attribute of site/workers.py."""
+        """Our own on its local layer, and `count` stock runworkers with this attribute of site/workers.py."""
+        log = self.serve(*options)
+        for _ in range(count):
+            self.worker(worker)
+        self.until(lambda: log.read_text(errors="replace").count(" is here") == count,
+                   f"{count} workers are known to the server")
+
+    def serve(self, *options) -> Path:
+        """Our own twistd, listening; gives its log."""
         log = self.start("server", [Path(sys.executable).parent / "twistd", "-n", "--pidfile=", "channels-interfaces",
                                     "--http", f"tcp:{self.port}:interface=127.0.0.1", *options])
         self.until(self.listening, "the server listens")
-        for _ in range(count):
-            self.start("worker", [sys.executable, "manage.py", "runworker", "http.request"], SITE_WORKER=worker)
-        self.until(lambda: log.read_text(errors="replace").count(" is here") == count,
-                   f"{count} workers are known to the server")
+        return log
+
+    def worker(self, name: str, **environment):
+        self.start("worker", [sys.executable, "manage.py", "runworker", "http.request"], SITE_WORKER=name, **environment)
 
     def listening(self) -> bool:
         with socket.socket() as sock:

@@ -11,4 +11,7 @@ ROOT_URLCONF = "urls"
 DATABASES = {}
 LOGGING_CONFIG = None
 ASGI_APPLICATION = f"workers.{SITE_WORKER}" if SITE_WORKER else "asgi.application"
-CHANNEL_LAYERS = {"default": {"BACKEND": "interfaces.worker.layers.LocalChannelLayer"}} if SITE_WORKER else {}
+LAYER = {"BACKEND": os.environ.get("SITE_LAYER", "interfaces.worker.layers.LocalChannelLayer")}
+if "SITE_LAYER" in os.environ:
+    LAYER["CONFIG"] = {"hosts": [os.environ["SITE_REDIS"]], "capacity": int(os.environ["SITE_CAPACITY"])}
+CHANNEL_LAYERS = {"default": LAYER} if SITE_WORKER else {}

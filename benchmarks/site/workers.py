@@ -20,7 +20,8 @@ async def answer(scope, receive, send):
 
 
 async def hold(scope, receive, send):
-    """The long-poll: requests for /held wait in a group until one for /answer answers them all."""
+    """The long-poll: requests for /held wait in a group until one for /answer answers them all. /marked does it too, with a
+    message to nobody before and after, so that who watches Redis can tell what belongs to the group send."""
     layer = get_channel_layer()
     while True:
         message = await receive()
@@ -29,6 +30,10 @@ async def hold(scope, receive, send):
             continue
         if message["path"] == "/answer":
             await layer.group_send("held", HELLO)
+        elif message["path"] == "/marked":
+            await layer.send("mark.first", {})
+            await layer.group_send("held", HELLO)
+            await layer.send("mark.last", {})
         await layer.send(message["reply_channel"], HELLO)
 
 

@@ -1,0 +1,2 @@
+"""Nothing: what has no route of its own goes to the views."""
+channel_routing = []
