@@ -44,6 +44,19 @@ def start_one(channel: str) -> str:
 
 
 def main(options) -> int:
+    """`run` on a reactor of its own. The exit status."""
+    status = []
+
+    async def check(reactor):
+        status.append(await run(options, reactor))
+
+    try:
+        task.react(lambda reactor: defer.ensureDeferred(check(reactor)))
+    except SystemExit as end:
+        return status[0] if status else end.code
+
+
+async def run(options, reactor) -> int:
     """Check every layer and print. The exit status: 0 when all is well, 1 when something is wrong."""
     found: list[bool] = []
     limit = LIMIT * len(options.layers)
@@ -52,19 +65,16 @@ def main(options) -> int:
         print((f"{name}: " if name else "") + ("wrong: " if finding.wrong else "ok: ") + finding.text, flush=True)
         found.append(finding.wrong)
 
-    async def check(reactor):
+    async def check():
         for name in options.layers:
             async for finding in check_layer(options, name, reactor):
                 tell(name, finding)
 
-    def late(failure):
-        failure.trap(defer.TimeoutError)
-        tell("", wrong(f"the check did not end in {limit:.0f} s"))
-
     try:
-        task.react(lambda reactor: defer.ensureDeferred(check(reactor)).addTimeout(limit, reactor).addErrback(late))
-    except SystemExit as end:
-        return 1 if any(found) or not found else end.code or 0
+        await defer.ensureDeferred(check()).addTimeout(limit, reactor)
+    except defer.TimeoutError:
+        tell("", wrong(f"the check did not end in {limit:.0f} s"))
+    return int(any(found) or not found)
 
 
 async def check_layer(options, name: str, reactor):

@@ -36,7 +36,10 @@ class Authorities:
 
     def creator(self, name: str):
         """Verifies the certificate and that it is for this name or address (service_identity)."""
-        return ssl.optionsForClientTLS(name, trustRoot=self.root, clientCertificate=self.own)
+        # Not clientCertificate: Twisted would hand on pyOpenSSL's own objects, which pyOpenSSL deprecates.
+        own = self.own and {"privateKey": self.own.privateKey.original.to_cryptography_key(),
+                            "certificate": self.own.original.to_cryptography()}
+        return ssl.optionsForClientTLS(name, trustRoot=self.root, extraCertificateOptions=own)
 
 
 class Place:

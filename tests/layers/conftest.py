@@ -1,5 +1,8 @@
 """The layers under test: each with workers of its kind, on a clock."""
+import contextlib
+
 import pytest
+from redis_server import NoRedis, RedisServer
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
@@ -8,6 +11,7 @@ from interfaces.layers import wire_local as wire
 from interfaces.layers.local import LocalLayer
 from interfaces.layers.local import Worker as HubWorker
 from interfaces.layers.memory import MemoryLayer
+from tests.layers.real_redis import Client
 
 START = 1_700_000_000.0
 
@@ -201,3 +205,26 @@ def harness(request):
 def frames():
     """A hub without a socket whose workers speak frames."""
     return LocalHarness()
+
+
+@pytest.fixture(scope="module")
+def server():
+    """One redis-server for a file of tests: whoever uses it empties it first."""
+    try:
+        with RedisServer() as server:
+            yield server
+    except NoRedis as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def connect(server):
+    """`connect()` gives another client of the emptied server."""
+    server("FLUSHALL")
+    with contextlib.ExitStack() as clients:
+        yield lambda: clients.enter_context(contextlib.closing(Client(server.socket)))
+
+
+@pytest.fixture
+def redis(connect):
+    return connect()

@@ -9,8 +9,9 @@ from channels.exceptions import ChannelFull as ChannelsFull
 from channels.layers import InMemoryChannelLayer
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from interfaces.contract import ChannelFull, LayerDown, MessageTooLarge
+from interfaces.contract import ChannelFull, Gap, LayerDown, MessageTooLarge
 from interfaces.layers import conformance, foreign
+from interfaces.layers.conformance import addresses, groups, messages
 from interfaces.layers.configured import Configured
 from interfaces.layers.foreign import ForeignLayer, load
 
@@ -87,22 +88,15 @@ class ForeignHarness:
 
 # The rest speaks of clocks, of capacities of single channels, or of what Channels' API has no word for.
 @pytest.mark.parametrize("check", [
-    conformance.messages_arrive_in_order, conformance.values_arrive_unchanged, conformance.a_message_is_as_it_was_sent,
-    conformance.replies_reach_their_connection_in_order, conformance.nothing_is_delivered_inside_a_send,
-    conformance.members_of_a_group_get_copies, conformance.who_left_a_group_hears_nothing], ids=lambda check: check.__name__)
+    messages.messages_arrive_in_order, messages.values_arrive_unchanged, messages.a_message_is_as_it_was_sent,
+    addresses.replies_reach_their_connection_in_order, addresses.nothing_is_delivered_inside_a_send,
+    groups.members_of_a_group_get_copies, groups.who_left_a_group_hears_nothing], ids=lambda check: check.__name__)
 def test_it_keeps_what_a_layer_must(check, monkeypatch):
-    async def opened(harness, **limits):
-        layer, server = await real(harness, **limits)
-        ours = server.address.expect        # the suite speaks to connections that sent nothing; here each begins by sending
-        name = server.name
-
-        def named(connection):
-            ours(connection)
-            return name(connection)
-        server.name = named
-        return layer, server
-    real = conformance.opened
-    monkeypatch.setattr(conformance, "opened", opened)
+    def named(server, connection):
+        server.address.expect(connection)       # the suite speaks to connections that sent nothing; here each begins by sending
+        return name(server, connection)
+    name = conformance.Server.name
+    monkeypatch.setattr(conformance.Server, "name", named)
     dialogue(check)(ForeignHarness())
 
 
@@ -218,6 +212,7 @@ async def test_a_layer_that_fails_is_down_and_its_readers_live_on(monkeypatch):
     backend.away = False
     await future(turns())
     await future(backend.send(server.name("one"), {"n": 1}))
+    assert await server.hears() == ("one", Gap()), "once, however often it failed"
     assert await server.hears() == ("one", {"n": 1})
     await server.asks("one")
     assert server.layer.broken == {}

@@ -1,22 +1,17 @@
 """The Redis layer when Redis is not well: down, emptied, slow, full, another's, or not to be trusted."""
 import contextlib
-import datetime
-import ipaddress
 import subprocess
 
 import pytest
 import pytest_twisted
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from redis_server import find, free_port
 from twisted.internet import reactor
 
-from interfaces.contract import ChannelFull, LayerDown
+from interfaces.contract import ChannelFull, Gap, LayerDown, Unconfirmed
 from interfaces.layers.conformance import Server
 from interfaces.layers.redis import RedisLayer
 from interfaces.layers.redis_url import parse
+from tests.certificates import certify
 from tests.layers.real_redis import Client
 from tests.layers.redis_layers import failure_of, fake, lines, ours_waiting, turns, until
 
@@ -38,9 +33,16 @@ async def layers(quick):
         async def make(url):
             layer = RedisLayer(reactor, parse(url))
             layer.losses, made[len(made):] = [], [layer]
-            layer.on_data_lost = lambda: layer.losses.append(reactor.seconds())
-            server = Server(layer)
-            server.address = await layer.open("interface", server.deliver)
+            layer.gaps, server = 0, Server(layer)
+
+            def deliver(connection, item):
+                if not isinstance(item, Gap):
+                    server.deliver(connection, item)
+                elif item.everything:
+                    layer.losses.append(reactor.seconds())
+                else:
+                    layer.gaps += 1
+            server.address = await layer.open("interface", deliver)
             return layer, server, log
         yield make
         for layer in made:
@@ -58,6 +60,29 @@ def hears(server, n):
 
 
 # Down and back
+
+@pytest_twisted.ensureDeferred
+async def test_a_cut_reader_may_have_lost_a_message_and_says_so(layers, redis_server):
+    layer, server, log = await layers(redis_server.url)
+    await until(is_up(layer), "connected")
+    assert layer.gaps == 0
+    redis_server("CLIENT", "KILL", "TYPE", "normal")
+    await until(lambda: layer.gaps, "told of the gap")
+    await until(is_up(layer), "connected again")
+    await layer.send(server.name("c"), {"n": 1})
+    await until(hears(server, 1), "goes on")
+    assert layer.gaps == 1 and layer.losses == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_send_that_was_not_answered_is_not_called_unsent(layers, redis_server):
+    layer, server, log = await layers(redis_server.url)
+    await until(is_up(layer), "connected")
+    redis_server.pause()
+    asked = layer.send("http.request", {"n": 1})
+    assert isinstance(await failure_of(lambda: asked), Unconfirmed)
+    redis_server.resume()
+
 
 @pytest.mark.parametrize("form", ["channels_redis", "asgi_redis"])
 @pytest_twisted.ensureDeferred
@@ -336,23 +361,6 @@ async def test_a_wrong_password_is_said_once_without_the_password(layers, start_
     layer, server, log = await layers(f"redis://{who}127.0.0.1:{redis.port}")
     assert isinstance(await failure_of(lambda: layer.send("http.request", {})), LayerDown)
     assert len(log) == 2 and answer in log[0] and "wrong" not in log[0], log     # the second: a message was not sent
-
-
-def certify(folder, name, ca=None):
-    """A certificate for a name, in PEM files; signed by itself, or by another of these."""
-    key, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    alternative = x509.IPAddress(ipaddress.ip_address(name)) if name[0].isdigit() else x509.DNSName(name)
-    certificate = (x509.CertificateBuilder().subject_name(subject).issuer_name(ca[0].subject if ca else subject)
-                   .public_key(key.public_key()).serial_number(x509.random_serial_number())
-                   .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
-                   .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-                   .add_extension(x509.BasicConstraints(ca is None, None), critical=True)
-                   .sign(ca[1] if ca else key, hashes.SHA256()))
-    (folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / f"{name}.key").write_bytes(key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-    return certificate, key
 
 
 @pytest.fixture

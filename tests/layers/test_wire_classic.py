@@ -6,12 +6,13 @@ from hashlib import sha256
 import msgpack
 import pytest
 from cryptography.fernet import Fernet
+from redis_server import RedisError
 
 from interfaces.layers.shared import BadName
 from interfaces.layers.wire_classic import GROUP_CALL, STATS_PREFIX, ClassicFormat
+from interfaces.layers.wire_local import MAX_FRAME
 from interfaces.layers.wire_redis import TAKE_BYTES, First
 from interfaces.layers.wire_values import BadValue
-from tests.layers.real_redis import RedisError, redis_server
 
 NOW = 1795239302.0
 SERVER = "http.response.AbCdEfGh!"
@@ -21,19 +22,6 @@ CAPTURED_BYTES = (b"\x86\xa4path\xa1/\xa4body\xc4\x02\x00\xff\xa7headers\x91\x92
                   b"\xadreply_channel\xb9http.response.AbCdEfGh!q1\xa1n\x05\xa1t\xa3h\xc3\xa9")
 TOKEN = (b"gAAAAABrAS2HmKhAoCRJyZMRzaYp4g5RQa9o8svSGWFxcWQu6zOTxKjNixN-LA3gquXEHPnkhYO6zaGePVkXR6aqUwKEqX2BNGGtB4SZSfxepWtOhBMi"
          b"yzj1KR3jNg1BSeIJzlcBI9-f9G75gXNanH7-4C35NINr2IQPlSjSVrb5N0ADCjNRfMfFw-aorInTlkpsroVZYT2P")
-
-
-@pytest.fixture(scope="module")
-def connect():
-    with redis_server() as connect:
-        yield connect
-
-
-@pytest.fixture
-def redis(connect):
-    client = connect()
-    client("FLUSHALL")
-    return client
 
 
 def wire(**settings) -> ClassicFormat:
@@ -323,6 +311,16 @@ def test_deleting_drops_the_messages_too(redis):
     assert redis(*form.delete("nothing")) == 0
 
 
+def test_a_foreign_giant_is_not_even_brought(redis):
+    form = wire()
+    redis("SET", "asgi:giant", b"g" * (MAX_FRAME + 1))
+    redis("RPUSH", "asgi:x", "asgi:giant")
+    send(redis, form, "x", 1)
+    batch = form.taken(redis.run(form.take(["x"], [1])), ["x"])
+    assert (batch.expired, len(batch.found)) == (1, 1), "it is dropped, and costs no place"
+    assert form.decode(batch.found[0][1], "x", NOW)[0]["n"] == 1 and redis("EXISTS", "asgi:giant", "asgi:x") == 0
+
+
 def test_flushing_leaves_what_is_not_ours(redis):
     form = wire(stats_prefix=STATS_PREFIX)
     for channel in ("x", SERVER + "a", "body?x"):
@@ -331,9 +329,8 @@ def test_flushing_leaves_what_is_not_ours(redis):
     foreign = [b"asgi:group:room", b"asgix", b"other", b"asgi:a:b"]
     for key in foreign:
         redis("SET", key, 1)
-    assert form.prefixes() == ["asgi:", "asgi-meta:"]
     found = []
-    for prefix in form.prefixes():
+    for prefix in ("asgi:", "asgi-meta:"):
         cursor = 0
         while cursor != b"0":
             cursor, keys = redis(*form.scan(prefix, cursor))

@@ -13,16 +13,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.sockets.processes import free_port
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 QUIET = 0.3         # seconds, real ones: whoever is answered at once has heard by then
 
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 class Demo:

@@ -13,6 +13,7 @@ from interfaces.worker import Wsgi, over_channels
 
 HOSTED = {
     "wsgi": lambda: over_channels({"http": Wsgi(get_wsgi_application(), threads=4)}),
+    "brief": lambda: over_channels({"http": Wsgi(get_wsgi_application(), threads=4)}, grace=2.0),
     "asgi": lambda: over_channels({"http": get_asgi_application()}),
     "router": lambda: over_channels(ProtocolTypeRouter({"http": get_asgi_application()})),
 }
