@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from interfaces.layers.wire_local import MAX_FRAME
 from interfaces.layers.wire_redis import (
     GROUP_ADD,
     GROUP_NAMES,
@@ -32,6 +33,7 @@ from interfaces.layers.wire_redis import (
 )
 from interfaces.layers.wire_values import BadValue, Json
 
+RANDOM = 1024       # bytes, a guess: more random_prefix_length nobody has set
 AHEAD = 5           # seconds; messages.md, Rules: how far a stock peer's clock may be off
 
 # KEYS: channels. ARGV: expiry, ttl, then for each channel its capacity and the member to add.
@@ -63,20 +65,25 @@ return {{t[1] * 1000000 + t[2], full}}
 """)
 
 # KEYS: channels. ARGV: expiry, bytes after which it is enough, then for each channel how many at most.
-# Gives {server's time in microseconds, how many had expired, {members of the first channel}, ...}. What can't be popped
-# because it is of another type is passed over.
-TAKE = Script("""
+# Gives {server's time in microseconds, how many were dropped, {members of the first channel}, ...}. Dropped is what had
+# expired, or is larger than any message. What can't be popped because it is of another type is passed over.
+TAKE = Script(f"""
 local t = redis.call('TIME')
-local left, result = tonumber(ARGV[2]), {t[1] * 1000000 + t[2], 0}
+local left, result = tonumber(ARGV[2]), {{t[1] * 1000000 + t[2], 0}}
 for i, key in ipairs(KEYS) do
-  local members, trimmed = {}, redis.pcall('ZREMRANGEBYSCORE', key, '-inf', t[1] + t[2] / 1000000 - ARGV[1])
+  local members, trimmed = {{}}, redis.pcall('ZREMRANGEBYSCORE', key, '-inf', t[1] + t[2] / 1000000 - ARGV[1])
   if type(trimmed) == 'number' then
     result[2] = result[2] + trimmed
-    for n = 1, tonumber(ARGV[i + 2]) do
-      local member = left > 0 and redis.call('ZPOPMIN', key)[1]
+    local most = tonumber(ARGV[i + 2])
+    while #members < most and left > 0 do
+      local member = redis.call('ZPOPMIN', key)[1]
       if not member then break end
-      members[n] = member
-      left = left - #member
+      if #member > {MAX_FRAME + RANDOM} then
+        result[2] = result[2] + 1
+      else
+        members[#members + 1] = member
+        left = left - #member
+      end
     end
   end
   result[i + 2] = members
@@ -130,7 +137,8 @@ class ChannelsFormat(RedisFormat):
         return [(shard, Call(PUT, keys, args)) for shard, (keys, args) in shards.items()]
 
     def wait(self, channels: Sequence[str], seconds: float) -> tuple:
-        """A blocking pop: the first channel that has something wins, so change their order each time."""
+        """A blocking pop: the first channel that has something wins, so change their order each time. It brings whatever
+        is there, a foreign giant too: bound what is read of a reply (see worker/redis_reading.py)."""
         return ("BZPOPMIN", *map(self.key, channels), max(1, math.ceil(seconds)))       # 0 would be for ever
 
     def waited(self, reply: list[bytes] | None) -> First | None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from interfaces.layers.wire_local import MAX_FRAME
 from interfaces.layers.wire_redis import GROUP_ADD, MEMBERS, TAKE_BYTES, Batch, Call, First, RedisFormat, Script
 
 STATS_PREFIX = "asgi-meta:"      # asgi_redis's
@@ -60,14 +61,23 @@ return {t[1] * 1000000 + t[2], full}
 """)
 
 # KEYS: lists. ARGV: prefix, bytes after which it is enough, a message's key that was popped already or "", then for each
-# list how many at most. Gives {server's time in microseconds, how many had expired, message or nil, {messages of the
-# first list}, ...}. A foreign entry can't make it read or delete what has not our prefix, or is no string.
-TAKE = Script("""
+# list how many at most. Gives {server's time in microseconds, how many were dropped, message or nil, {messages of the
+# first list}, ...}. Dropped is what had expired, or is larger than any message: its size is looked at before it is read. A
+# foreign entry can't make it read or delete what has not our prefix, or is no string.
+TAKE = Script(f"""
 local left, t = tonumber(ARGV[2]), redis.call('TIME')
-local result = {t[1] * 1000000 + t[2], 0, false}
+local result = {{t[1] * 1000000 + t[2], 0, false}}
 local function content(key)
-  local found = string.sub(key, 1, #ARGV[1]) == ARGV[1] and redis.pcall('GET', key)
-  if type(found) ~= 'string' then
+  local found = false
+  if string.sub(key, 1, #ARGV[1]) == ARGV[1] then
+    local size = redis.pcall('STRLEN', key)
+    if type(size) == 'number' and size > {MAX_FRAME} then
+      redis.call('UNLINK', key)
+    elseif type(size) == 'number' then
+      found = redis.call('GET', key)
+    end
+  end
+  if not found then
     result[2] = result[2] + 1
     return false
   end
@@ -77,7 +87,7 @@ local function content(key)
 end
 if ARGV[3] ~= '' then result[3] = content(ARGV[3]) end
 for i, list in ipairs(KEYS) do
-  local messages, most = {}, tonumber(ARGV[i + 3])
+  local messages, most = {{}}, tonumber(ARGV[i + 3])
   while #messages < most and left > 0 do
     local key = redis.pcall('LPOP', list)
     if type(key) ~= 'string' then break end
@@ -142,7 +152,8 @@ class ClassicFormat(RedisFormat):
                 for shard, (lists, pairs) in shards.items() for at in range(0, len(lists), GROUP_CALL)]
 
     def wait(self, channels: Sequence[str], seconds: float) -> tuple:
-        """A blocking pop: the first channel that has something wins, so change their order each time."""
+        """A blocking pop: the first channel that has something wins, so change their order each time. It brings only the
+        key of a message, but a foreign entry of any size: bound what is read of a reply."""
         return ("BLPOP", *map(self.key, channels), max(1, math.ceil(seconds)))       # 0 would be for ever
 
     def waited(self, reply: list[bytes] | None) -> First | None:
@@ -161,9 +172,6 @@ class ClassicFormat(RedisFormat):
     def delete(self, channel: str) -> tuple:
         """Drop what waits. A shared channel waits on every server."""
         return Call(DELETE, (self.key(channel),), (self.prefix,)).eval()
-
-    def prefixes(self) -> list[str]:
-        return [self.prefix, self.stats_prefix] if self.stats_prefix else [self.prefix]
 
     @cached_property
     def owned(self) -> re.Pattern[bytes]:

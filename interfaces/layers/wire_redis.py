@@ -70,7 +70,7 @@ class First(NamedTuple):
 
 class Batch(NamedTuple):
     time: float                             # the server's
-    expired: int                            # messages that were dropped
+    expired: int                            # messages that were dropped, those larger than MAX_FRAME too
     claimed: bytes | None                   # the value of the claim; None: it had expired, or there was no claim
     found: list[tuple[str, bytes]]          # (channel as it was asked for, value), oldest first in each channel
 
@@ -201,12 +201,6 @@ class RedisFormat:
             raise BadValue(f"a message on {channel} that names none of its channels")
         return message, names
 
-    @staticmethod
-    def overdue(message: dict, now: float) -> bool:
-        """Its deadline is past: the server has answered the client by itself (messages.md, Rules)."""
-        deadline = message.get("deadline")
-        return type(deadline) in (float, int) and deadline <= now
-
     # Calls that both formats make alike; the rest is in each
 
     def sent(self, result: list) -> Sent:
@@ -228,10 +222,6 @@ class RedisFormat:
         """Names of the members that can be channels, in the order they joined."""
         names = (member.decode("ascii", "replace") for member in result)
         return [name for name in names if len(name) < 100 and self.channel_name.fullmatch(name)]
-
-    def prefixes(self) -> list[str]:
-        """Of all keys that this format writes."""
-        return [self.prefix]
 
     @staticmethod
     def scan(prefix: str, cursor: bytes | int = 0) -> tuple:

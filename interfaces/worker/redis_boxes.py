@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 from interfaces.worker.boxes import FEW, Waiters
 
+# Seconds, a guess: a quick reader is back within a millisecond. Until then its channel stays in the pop, and what comes is
+# kept for it: to leave the pop and to join it again would cost three commands a message.
+LINGER = 0.02
 PARTS = 8                    # messages.md, Sizes: parts of a body that are out at a time
 
 
@@ -13,21 +16,32 @@ class RedisListening(Waiters):
     def __init__(self, channel: str, inbox):
         super().__init__()
         self.channel, self.inbox = channel, inbox
-        self.unstarted: deque[tuple[bytes, float, object]] = deque()     # value, highest score, shard
+        self.unstarted: deque[tuple[bytes, float, int]] = deque()        # value, highest score, number of its server
         self.taking = 0                                  # asked for in calls that are out
         self.queued: Callable[[], int] | None = None     # how much the stock runworker holds, where that reads here
-        self.leaving = False
+        self.leaving = self.holding = False
+        self.until = 0.0                                 # until when its last reader is waited for
 
-    def wanted(self) -> int:
+    @property
+    def waiting(self) -> int:
+        """Readers that wait, but for the cancelled that don't know it yet."""
+        return sum(not waiter.done() for waiter in self.waiters)
+
+    @property
+    def lingers(self) -> bool:
+        return not self.leaving and self.inbox.clock() < self.until
+
+    def wanted(self, lingering: bool = False) -> int:
+        """How many more it can begin. With `lingering` also for a reader that was here a moment ago."""
         if self.leaving:
             return 0
         held = self.taking + len(self.unstarted)
         if self.queued is None:
-            return len(self.waiters) - held
+            return (self.waiting or int(lingering and self.lingers)) - held
         room = FEW - self.queued() - len(self.ready) - held
         if self.waiters:
             # At least what is waited for: nobody tells when a full queue has room again, but its next reader comes then.
-            return max(room, len(self.waiters) - len(self.ready) - held)
+            return max(room, self.waiting - len(self.ready) - held)
         return room if room >= FEW // 2 else 0
 
     async def take(self) -> dict:
@@ -42,20 +56,39 @@ class RedisListening(Waiters):
         self.settle()
         self.inbox.poke()
 
+    def put_back(self, message: dict) -> None:
+        """It was given to a reader that was cancelled: the next one may be in another process."""
+        super().put_back(message)
+        if self.queued is None and self.ready:
+            self.unstarted.extendleft(map(self.inbox.encode, reversed(self.ready)))
+            self.ready.clear()
+            self.settle()
+
     def gave_up(self) -> None:
-        if not self.waiters and self.queued is None:
+        if not self.waiting and self.queued is None:
+            self.until = 0.0
             self.inbox.withdraw(self.channel)
+            self.settle()
 
     def settle(self) -> None:
         """What came is here."""
-        self.start(len(self.waiters))
-        if self.unstarted and (self.leaving or not self.waiters and self.queued is None):
+        self.start(self.waiting)
+        if not self.unstarted or not self.leaving and self.queued is not None:
+            return
+        if not self.lingers:
             self.inbox.put_back(self)
+        elif not self.holding:
+            self.holding = self.inbox.later(self.until, self.held)
+
+    def held(self) -> None:
+        self.holding = False
+        self.settle()
 
     def start(self, count: int) -> None:
         while count > 0 and self.unstarted and not self.leaving:
             message = self.inbox.decode(self.channel, self.unstarted.popleft())
             if message is not None:
+                self.until = self.inbox.clock() + LINGER
                 self.ready.append(message)
                 count -= 1
         self.hand_out()
@@ -71,7 +104,7 @@ class RedisListening(Waiters):
 
     @property
     def idle(self) -> bool:
-        return self.queued is None and not (self.ready or self.waiters or self.unstarted or self.taking)
+        return self.queued is None and not (self.ready or self.waiters or self.unstarted or self.taking or self.lingers)
 
 
 class RedisHosting(RedisListening):
@@ -92,11 +125,13 @@ class RedisHosting(RedisListening):
             self.finished += 1
         return self.begun - self.finished
 
-    def wanted(self) -> int:
+    put_back = Waiters.put_back                          # it has begun: the next message of this application
+
+    def wanted(self, lingering: bool = False) -> int:
         if self.leaving:
             return 0
         held = self.taking + len(self.unstarted)
-        return (len(self.waiters) if self.begin is None else self.slots - self.running) - held
+        return (self.waiting if self.begin is None else self.slots - self.running) - held
 
     def activate(self, begin: Callable[[dict], None]) -> None:
         if self.begin is None:
@@ -113,8 +148,8 @@ class RedisHosting(RedisListening):
         self.inbox.wake()
 
     def settle(self) -> None:
-        self.start(len(self.waiters) if self.begin is None else self.slots - self.running)
-        if self.unstarted and (self.leaving or self.begin is None and not self.waiters):
+        self.start(self.waiting if self.begin is None else self.slots - self.running)
+        if self.unstarted and (self.leaving or self.begin is None and not self.waiting):
             self.inbox.put_back(self)
 
     def start(self, count: int) -> None:
@@ -131,8 +166,9 @@ class RedisHosting(RedisListening):
         self.hand_out()
 
     def gave_up(self) -> None:
-        if not self.waiters and self.begin is None:
+        if not self.waiting and self.begin is None:
             self.inbox.withdraw(self.channel)
+            self.settle()
 
 
 class RedisBody:
@@ -145,11 +181,11 @@ class RedisBody:
         self.taking, self.ended = 0, False
         self.wake = inbox.wake                           # the application has looked at a part
 
-    def wanted(self) -> int:
+    def wanted(self, lingering: bool = False) -> int:
         return 0 if self.ended else PARTS - self.held() - self.taking
 
     def arrived(self, value: bytes) -> None:
-        message = self.inbox.decode(self.channel, (value, 0.0, None))
+        message = self.inbox.decode(self.channel, (value, 0.0, 0))
         if message is not None:
             self.ended = self.ended or not message.get("more_content") or bool(message.get("closed"))
             self.hear(message)

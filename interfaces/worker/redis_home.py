@@ -35,13 +35,12 @@ class RedisHome(Home):
     def drop(self, error: Exception) -> None:
         """The home is over. What its tasks could not close, because their loop has ended, is closed now."""
         for shard in self.shards:
-            if shard.commands is not None:
-                shard.commands.end(str(error))
+            shard.drop(str(error))
 
     def welcomed(self, shard: Shard) -> None:
         layer = self.layer
         layer.say("up", "connected to Redis at %s", shard.host, about=shard.number)
-        for group, channel in layer.groups:              # a Redis that was restarted has forgotten them
+        for group, channel in tuple(layer.groups):          # a Redis that was restarted has forgotten them
             if layer.format.group_shard(group) == shard.number:
                 shard.commands.ask(layer.format.group_add(group, channel).evalsha(), lambda reply: None)
         now = self.loop.time()
@@ -57,10 +56,13 @@ class RedisHome(Home):
         """What is wanted, or the outbox, has changed."""
         if not self.scheduled:
             self.scheduled = True
-            try:
-                self.loop.call_soon_threadsafe(self.turn)
-            except RuntimeError:                         # the loop is closed: whoever comes next finds a new home
-                pass
+            self.call(self.turn)
+
+    def call(self, call, *args) -> None:
+        try:
+            self.loop.call_soon_threadsafe(call, *args)
+        except RuntimeError:                             # the loop is closed: whoever comes next finds a new home
+            pass
 
     def poke(self) -> None:
         """`wake`, on the loop."""
@@ -73,7 +75,7 @@ class RedisHome(Home):
         while self.outbox and self.shards:
             self.put(*self.outbox.popleft())
         for shard in self.shards:
-            shard.look()
+            shard.reading.look()
 
     # On the loop
 
@@ -115,6 +117,5 @@ class RedisHome(Home):
     def unfinished(self) -> list[asyncio.Future]:
         """What was asked, the pop too: what it brings must be given back."""
         for shard in self.shards:
-            shard.unblock()
+            shard.reading.unblock()
         return [future for shard in self.shards for future in shard.asked]
-

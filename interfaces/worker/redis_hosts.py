@@ -141,14 +141,15 @@ def read_url(url: str, options: dict[str, Any]) -> Host:
     known = re.fullmatch(r"(?:redis|valkey)(s?)|((?:redis\+)?unix)", parts.scheme)
     if known is None:
         raise ValueError("the address of a Redis begins with redis://, rediss:// or unix://")
-    options = options | dict(parse_qsl(parts.query))
+    query = dict(parse_qsl(parts.query))
+    options = options | query
     for name, value in (("username", parts.username), ("password", parts.password)):
         if value:
             options[name] = unquote(value)
     if known[2]:
         return Host(path=unquote(parts.path), **login(options))
-    if parts.path.strip("/"):
-        options.setdefault("db", parts.path.strip("/"))
+    if parts.path.strip("/") and "db" not in query:
+        options["db"] = parts.path.strip("/")
     if known[1]:
         options["ssl"] = True
     return Host(host=unquote(parts.hostname or "localhost"), port=parts.port or PORT, **login(options))

@@ -1,11 +1,15 @@
 """What arrives from Redis: taken only as much as can begin, sorted, put back where it can't begin after all."""
+import logging
+from collections import deque
 from collections.abc import Callable
 
 from interfaces.layers.wire_values import BadValue
 from interfaces.worker.inbox import Inbox
 from interfaces.worker.redis_boxes import RedisBody, RedisHosting, RedisListening
 
+logger = logging.getLogger("interfaces.worker")
 OWN = 1000                   # messages for channels of this process in one call, a guess; the script bounds the bytes
+
 
 class RedisInbox(Inbox):
     def start_afresh(self, process: str) -> None:
@@ -33,20 +37,22 @@ class RedisInbox(Inbox):
     def settled(self, home) -> None:
         """`home` is where messages are read from now on."""
         self.home = home
-        for listening in self.listenings.values():
-            listening.taking = 0
+        for listening in tuple(self.listenings.values()):
+            listening.taking, listening.holding = 0, False
+            listening.settle()
 
     # What the shards ask and tell
 
-    def wanted(self, shard) -> list[tuple[str, int]]:
-        """(channel, how many messages). Channels of this process first: they are never more than one key."""
+    def wanted(self, shard, lingering: bool = False) -> list[tuple[str, int]]:
+        """(channel, how many messages). Channels of this process are never more than one key. `lingering`: for a pop that
+        goes out anyhow."""
         if shard.home is not self.home:
             return []
         found = []
         if self.reads_own and shard.format.index(self.own) == shard.number:
             found.append((self.own, OWN))
         for channel, listening in self.listenings.items():
-            if (count := listening.wanted()) > 0 and shard.clean(channel):
+            if (count := listening.wanted(lingering)) > 0 and shard.reading.clean(channel):
                 found.append((channel, count))
         return found
 
@@ -65,8 +71,7 @@ class RedisInbox(Inbox):
                 shard.give_back(channel, [value], now)
             return
         if expires is not None and expires <= now:
-            self.dropped += len(found)
-            return
+            return self.lose(len(found))
         score = now if expires is None else expires - shard.format.expiry
         for channel, value in found:
             if channel == self.own:
@@ -78,7 +83,7 @@ class RedisInbox(Inbox):
             if isinstance(listening, RedisBody):
                 listening.arrived(value)
             else:
-                listening.unstarted.append((value, score, shard))
+                listening.unstarted.append((value, score, shard.number))
 
     def settle(self, shard) -> None:
         for channel, listening in tuple(self.listenings.items()) if shard.home is self.home else ():
@@ -100,7 +105,7 @@ class RedisInbox(Inbox):
             self.put(name, self.layer.format.decode(value, self.own, now)[0])    # each a copy of its own
         self.put(names[0], message)
 
-    def decode(self, channel: str, parcel: tuple[bytes, float, object]) -> dict | None:
+    def decode(self, channel: str, parcel: tuple[bytes, float, int]) -> dict | None:
         try:
             message = self.layer.format.decode(parcel[0], channel, self.layer.now())[0]
         except BadValue as error:
@@ -112,31 +117,56 @@ class RedisInbox(Inbox):
 
     # Back
 
-    def put_back(self, listening: RedisListening) -> None:
+    def encode(self, message: dict) -> tuple[bytes, float, int]:
+        """A message that a reader was given and has not seen, as if it had come just now: nobody knows its score any more."""
+        form, now = self.layer.format, self.layer.now()
+        return form.value(form.pack(message), None, now), now, 0
+
+    def put_back(self, listening: RedisListening, home=None) -> None:
         """What was taken and can't begin here is the oldest of its channel again."""
-        by_shard: dict[object, list] = {}
-        while listening.unstarted:
-            value, score, shard = listening.unstarted.popleft()
-            by_shard.setdefault(shard, []).append((value, score))
-        for shard, parcels in by_shard.items():
-            shard.give_back(listening.channel, [value for value, _ in parcels], min(score for _, score in parcels))
+        home = home or self.home
+        if home is None or not home.shards:
+            return                                       # it stays until there is a home, which looks again
+        parcels, listening.unstarted = listening.unstarted, deque()
+        by_shard: dict[int, list] = {}
+        for value, score, number in parcels:
+            by_shard.setdefault(number, []).append((value, score))
+        for number, pairs in by_shard.items():
+            home.shards[number].give_back(listening.channel, [value for value, _ in pairs], min(score for _, score in pairs))
+
+    def abandon(self, channel: str, tasks: list) -> None:
+        """It may not have begun yet, since the loop was told in this same turn to begin it."""
+        if tasks or self.home is None:
+            return self.abandoned(channel, tasks)
+        self.home.loop.call_soon(self.abandoned, channel, tasks)
+
+    def abandoned(self, channel: str, tasks: list) -> None:
+        super().abandon(channel, tasks)
+        listening = self.listenings.get(channel)
+        if listening is not None and listening.idle:
+            self.forget(channel)
 
     def withdraw(self, channel: str) -> None:
         """Nobody wants it any more: a pop that is out would take one."""
         for shard in self.home.shards if self.home is not None else ():
-            if channel in shard.popping:
-                shard.unblock()
+            if channel in shard.reading.popping:
+                shard.reading.unblock()
 
     @property
     def returning(self) -> bool:
         if self.home is None:
             return False
         leaving = {channel for channel, listening in self.listenings.items() if listening.leaving}
-        if any(leaving & shard.popping and shard.pop_id or shard.fetching for shard in self.home.shards):
+        if any(leaving & shard.reading.popping or shard.reading.fetching for shard in self.home.shards):
             for channel in leaving:
                 self.withdraw(channel)
             return True
         return any(shard.backs for shard in self.home.shards)
+
+    def lose(self, count: int) -> None:
+        if count:
+            self.dropped += count
+            logger.warning("%d messages are lost: they had expired, or there was no Redis to give them back to", count)
 
     # The loop
 
@@ -150,11 +180,22 @@ class RedisInbox(Inbox):
 
     def on_loop(self, call: Callable, *args) -> None:
         if self.home is not None:
-            try:
-                self.home.loop.call_soon_threadsafe(call, *args)
-            except RuntimeError:
-                pass
+            self.home.call(call, *args)
+
+    def clock(self) -> float:
+        return self.home.loop.time() if self.home is not None else 0.0
+
+    def later(self, when: float, call: Callable[[], None]) -> bool:
+        return self.home is not None and bool(self.home.loop.call_at(when, call))
 
     def lost(self) -> None:
-        """The layer is closed, or its home moves: requests that run go on. What still arrives at the old home goes back."""
-        self.home = None
+        """The layer is closed, or its home moves: requests that run go on. What has not begun, or still arrives at the old
+        home, goes back."""
+        home, self.home = self.home, None
+        if home is not None:
+            home.call(self.left, home)
+
+    def left(self, home) -> None:
+        for listening in tuple(self.listenings.values()):
+            if isinstance(listening, RedisListening) and listening.unstarted:
+                self.put_back(listening, home)

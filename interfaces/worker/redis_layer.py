@@ -13,6 +13,7 @@ import time
 from channels.exceptions import ChannelFull
 from hiredis import ReplyError
 
+from interfaces.layers.shared import BadName
 from interfaces.layers.wire_channels import ChannelsFormat
 from interfaces.layers.wire_local import MAX_MESSAGE
 from interfaces.worker.home import PATIENCE
@@ -37,7 +38,12 @@ class RedisChannelLayer(HomedLayer):
     reads_bodies = True
 
     def __init__(self, hosts=None, prefix="asgi", expiry=60, group_expiry=86400, capacity=100, channel_capacity=None,
-                 symmetric_encryption_keys=None, random_prefix_length=12, serializer_format="msgpack"):
+                 symmetric_encryption_keys=None, random_prefix_length=12, serializer_format="msgpack", **unknown):
+        if unknown:
+            raise TypeError(f"RedisChannelLayer has no setting {', '.join(sorted(unknown))}; those of "
+                            "channels_redis.core.RedisChannelLayer are its own")
+        if not isinstance(prefix, str):
+            raise TypeError("prefix is a str")
         super().__init__(expiry=expiry, capacity=capacity)
         self.hosts = read_hosts(hosts)
         self.channel_capacity = self.compile_capacities(channel_capacity or {})
@@ -126,8 +132,11 @@ class RedisChannelLayer(HomedLayer):
 
     def answer(self, channel: str, message: dict) -> None:
         """`reply`, to a channel whose name somebody else gave us."""
-        if self.valid_channel_names([channel]):
-            self.reply(channel, message)
+        try:
+            self.format.check_channel(channel)
+        except BadName as error:
+            return self.inbox.refuse(error)
+        self.reply(channel, message)
 
     def now(self) -> float:
         """The time on which deadlines are: the server's."""

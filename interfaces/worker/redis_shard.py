@@ -1,10 +1,4 @@
-"""One Redis server as a worker uses it: a connection for commands, and one that waits for messages.
-
-All that is waited for on a server stands in one blocking pop (BZPOPMIN), and what else waits there is taken by a script
-in the same write. Nobody pops more than can be run: each channel says how many it wants. Where a channel begins to want
-while the pop is out without it, the script runs on the connection for commands, and only when it finds too little the
-pop is unblocked, to go on with the channel in it. At most once rests on the pop alone: what it gave is nowhere else.
-"""
+"""One Redis server as a worker uses it: a connection for commands, and the Reading that waits for messages on another."""
 import asyncio
 import logging
 import random
@@ -15,17 +9,17 @@ from hiredis import ReplyError
 from interfaces.layers.wire_channels import ChannelsFormat
 from interfaces.layers.wire_redis import Call, ServerClock
 from interfaces.worker.home import FIRST, LAST
-from interfaces.worker.redis_connection import ConnectionLost, RedisConnection
+from interfaces.worker.redis_connection import RedisConnection
+from interfaces.worker.redis_hosts import CONNECT_TIME
+from interfaces.worker.redis_reading import DEAD, Reading
 
 logger = logging.getLogger("interfaces.worker")
-WAIT = 5                     # seconds of a blocking pop: what channels_redis uses
-DEAD = 15.0                  # seconds, a guess: no reply for so long, three pops' time, is a dead connection
-WATCH = 5.0                  # seconds between looks for that
+WATCH = 5.0                  # seconds between looks for a connection that is dead
 LEARN = 30.0                 # seconds between looks at the server's clock; messages.md, Rules: at least every minute
 ANSWERS = 0.1                # seconds, a guess: what was written before the server became unfit is answered by then
-FOREIGN = 5.0                # seconds that a key of another type is left alone, a guess
+RETURNS = 1000               # messages kept to be given back while there is no Redis, a guess
 # What says that this server is none for us now: it loads, it is a replica, it knows us no more.
-UNFIT = ("READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "NOPERM", "CLUSTERDOWN", "UNBLOCKED", "WRONGPASS", "NOREPLICAS")
+UNFIT = ("READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "CLUSTERDOWN", "UNBLOCKED", "WRONGPASS", "NOREPLICAS")
 
 
 # KEYS: a channel. ARGV: ttl, the highest score, members, oldest first.
@@ -40,20 +34,16 @@ return count
 
 
 class Shard:
-    """`home.layer.inbox` says what is wanted (`wanted(shard)`, `reserve(takes, by)`) and gets it (`arrived(shard, ...)`)."""
-
     def __init__(self, home, number: int, host, form: ChannelsFormat):
         self.home, self.number, self.host, self.format, self.loop = home, number, host, form, home.loop
         self.inbox, self.clock = home.layer.inbox, ServerClock(local=home.loop.time)
         self.commands: RedisConnection | None = None
         self.up = asyncio.Event()
-        self.awake = asyncio.Event()                     # somebody wants something
-        self.popping: frozenset[str] = frozenset()       # channels of the pop that is out
-        self.pops = self.pop_id = self.backs = 0
-        self.wait, self.fetching, self.unblocking = WAIT, False, False
-        self.foreign: dict[str, float] = {}
+        self.backs = 0                                   # calls of GIVE_BACK that are out
         self.asked: set[asyncio.Future] = set()
         self.late: deque[tuple[float, str, bytes]] = deque()
+        self.returns: deque[tuple[str, bytes, float]] = deque()
+        self.reading = Reading(self)
         self.task = self.loop.create_task(self.keep_up(), name=f"channel layer, Redis {number}")
 
     # Up and down
@@ -65,7 +55,9 @@ class Shard:
             try:
                 await self.stay()
             except (OSError, TimeoutError) as error:
-                layer.say("down", "no connection to Redis at %s: %s", self.host, error, about=self.number)
+                layer.say("down", "no connection to Redis at %s: %s", self.host, error or "no answer", about=self.number)
+            except Exception:                            # a worker that ends by it would be worse
+                logger.exception("the connection to Redis at %s is made anew", self.host)
             if self.loop.time() - since > LAST:
                 delay = FIRST
             await asyncio.sleep(delay * random.uniform(0.5, 1))
@@ -77,18 +69,15 @@ class Shard:
         tasks: list[asyncio.Task] = []
         linger = 0.0
         try:
-            for reply in await asyncio.gather(*[commands.execute(*script.load) for script in self.format.scripts]):
-                if isinstance(reply, ReplyError):
-                    raise ConnectionError(f"it refuses our scripts: {reply}")
-            asked = self.loop.time()
-            self.clock.read(await commands.execute("TIME"), asked)
-            role = await commands.execute("ROLE")        # an error where ACLs forbid it: then the first write will tell
-            if isinstance(role, list) and role[0] != b"master":
-                raise ConnectionError("it is a replica")
+            async with asyncio.timeout(CONNECT_TIME):
+                await self.prepare(commands)
             self.commands = commands
             self.home.welcomed(self)
+            returns, self.returns = self.returns, deque()
+            for channel, value, score in returns:
+                self.give_back(channel, [value], score)
             self.up.set()
-            tasks = [self.loop.create_task(self.read()), self.loop.create_task(self.watch(commands))]
+            tasks = [self.loop.create_task(self.reading.run()), self.loop.create_task(self.watch(commands))]
             await asyncio.wait([*tasks, commands.lost], return_when=asyncio.FIRST_COMPLETED)
             linger = ANSWERS
             for task in tasks:
@@ -96,7 +85,7 @@ class Shard:
                     task.result()
             raise commands.lost.result()
         finally:
-            self.commands, self.popping, self.fetching, self.unblocking = None, frozenset(), False, False
+            self.commands = None
             self.up.clear()
             for task in tasks:
                 task.cancel()
@@ -105,162 +94,48 @@ class Shard:
             else:
                 commands.end("the channel layer leaves it")
 
+    async def prepare(self, commands: RedisConnection) -> None:
+        for reply in await asyncio.gather(*[commands.execute(*script.load) for script in self.format.scripts]):
+            if isinstance(reply, ReplyError):
+                raise ConnectionError(f"it refuses our scripts: {reply}")
+        asked = self.loop.time()
+        self.read_clock(await commands.execute("TIME"), asked)
+        role = await commands.execute("ROLE")            # an error where ACLs forbid it: then the first write will tell
+        if isinstance(role, list) and role[0] != b"master":
+            raise ConnectionError("it is a replica")
+
+    def read_clock(self, reply, asked: float) -> None:
+        if isinstance(reply, list):                      # an error where ACLs forbid it: scripts tell the time too
+            self.clock.read(reply, asked)
+
     async def watch(self, commands: RedisConnection) -> None:
-        """A connection that a firewall forgot says nothing at all."""
+        """A connection that a firewall forgot says nothing at all: what waits for an answer on it can't be what notices."""
         while not commands.lost.done():
             await asyncio.sleep(WATCH)
+            now = self.loop.time()
             if commands.silence > DEAD:
                 return commands.end(f"no answer for {DEAD:g} s")
-            if self.clock.learnt + LEARN < self.loop.time():
-                asked = self.loop.time()
-                reply = await commands.execute("TIME")
-                if isinstance(reply, list):
-                    self.clock.read(reply, asked)
-
-    # Messages in
-
-    async def read(self) -> None:
-        """Ends only by an exception."""
-        while not self.inbox.wanted(self):
-            self.awake.clear()
-            await self.awake.wait()
-        blocking = await self.host.connect(self.loop)
-        try:
-            found = await blocking.execute("CLIENT", "ID")
-            # Where ACLs forbid it, no pop waits long: it could not be unblocked.
-            self.pop_id, self.wait = (found, WAIT) if isinstance(found, int) else (0, 1)
-            while True:
-                wanted = self.inbox.wanted(self)
-                if not wanted:
-                    self.awake.clear()
-                    await self.awake.wait()
-                    continue
-                async with asyncio.timeout(DEAD):
-                    await self.pop(blocking, wanted)
-        except TimeoutError:
-            raise ConnectionError(f"no answer for {DEAD:g} s") from None
-        finally:
-            self.popping = frozenset()
-            blocking.end("the channel layer leaves it")
-
-    async def pop(self, blocking: RedisConnection, wanted: list[tuple[str, int]]) -> None:
-        """What waits, but for one message of each channel, which the pop may bring that goes out with it."""
-        names, takes = [name for name, _ in wanted], [(name, count - 1) for name, count in wanted if count > 1]
-        taking, asked = None, self.loop.time()
-        if takes:
-            taking = blocking.execute(*self.take(takes))
-            self.inbox.reserve(self, takes, 1)
-        popping = blocking.execute(*self.format.wait(names, self.wait))
-        self.asked.add(popping)
-        popping.add_done_callback(self.asked.discard)
-        self.pops += 1
-        self.popping = frozenset(names)
-        if taking is not None:
-            try:
-                result = await taking
-            finally:
-                self.inbox.reserve(self, takes, -1)
-            if isinstance(result, ReplyError):
-                await self.failed(blocking, result, names)
-            else:
-                self.brought(result, takes, asked)
-        reply = await popping
-        self.popping = frozenset()
-        if isinstance(reply, ReplyError):
-            await self.failed(blocking, reply, names)
-        elif (first := self.format.waited(reply)) is not None:
-            self.inbox.arrived(self, [(first.channel, first.value)], first.expires)
-            self.inbox.settle(self)
-
-    def take(self, takes: list[tuple[str, int]]) -> tuple:
-        names, limits = zip(*takes, strict=True)
-        return self.format.take(names, limits).evalsha()
-
-    def brought(self, result: list, takes: list[tuple[str, int]], asked: float) -> int:
-        """How many."""
-        batch = self.format.taken(result, [name for name, _ in takes])
-        self.clock.learn(batch.time, asked)
-        if batch.found:
-            self.inbox.arrived(self, batch.found)
-            self.inbox.settle(self)
-        return len(batch.found)
-
-    async def failed(self, blocking: RedisConnection, error: ReplyError, names: list[str]) -> None:
-        text = str(error)
-        if text.startswith("NOSCRIPT"):                  # SCRIPT FLUSH
-            await asyncio.gather(*[blocking.execute(*script.load) for script in self.format.scripts])
-        elif text.startswith("WRONGTYPE"):               # one key of another type fails the pop for all channels
-            for name in names:
-                if await blocking.execute("TYPE", self.format.key(name)) not in (b"zset", b"none"):
-                    if name not in self.foreign:
-                        logger.warning("the key %s holds what is no channel", self.format.key(name))
-                    self.foreign[name] = self.loop.time() + FOREIGN
-                    self.loop.call_later(FOREIGN, self.look)
-        else:
-            raise ConnectionError(text)
-
-    def clean(self, name: str) -> bool:
-        """Its key is not known to be of another type."""
-        if self.foreign and name in self.foreign:
-            return self.foreign[name] <= self.loop.time()
-        return True
-
-    def look(self) -> None:
-        """What is wanted has changed."""
-        self.awake.set()
-        if not self.popping or self.fetching or self.unblocking or self.commands is None:
-            return
-        takes = [(name, count) for name, count in self.inbox.wanted(self) if name not in self.popping]
-        if takes:
-            self.fetching = True
-            self.inbox.reserve(self, takes, 1)
-            asked, connection = self.loop.time(), self.commands
-            connection.ask(self.take(takes), lambda result: self.fetched(connection, result, takes, asked))
-
-    def fetched(self, connection: RedisConnection, result, takes: list[tuple[str, int]], asked: float) -> None:
-        self.inbox.reserve(self, takes, -1)
-        self.fetching = False if connection is self.commands else self.fetching
-        if isinstance(result, (ReplyError, ConnectionLost)):
-            return self.unblock()                        # the pop goes through the same, and knows what to do
-        if self.brought(result, takes, asked) < sum(count for _, count in takes):
-            self.unblock()
-        else:
-            self.look()
-
-    def unblock(self) -> None:
-        """The pop that is out comes back, with or without a message."""
-        if not self.popping or self.unblocking or self.commands is None or not self.pop_id:
-            return
-        self.unblocking, number, connection = True, self.pops, self.commands
-
-        def done(reply):
-            if connection is not self.commands:
-                return
-            self.unblocking = False
-            if isinstance(reply, ReplyError):
-                self.pop_id, self.wait = 0, 1
-            elif reply == 0 and self.popping and number == self.pops:
-                self.unblock()                           # it overtook the pop on its way to the server
-            else:
-                self.look()
-
-        connection.ask(("CLIENT", "UNBLOCK", self.pop_id), done)
+            if not commands.expected and self.clock.learnt + LEARN < now:
+                commands.ask(("TIME",), lambda reply, asked=now: self.read_clock(reply, asked))
 
     # Messages out
 
     def give_back(self, channel: str, values: list[bytes], score: float) -> None:
         """What was taken and can't begin here is the oldest of its channel again. `score`: the highest it can have had."""
         if self.commands is None:
-            self.inbox.dropped += len(values)
-            return
+            room = RETURNS - len(self.returns)
+            self.returns.extend((channel, value, score) for value in reversed(values[:room]))
+            return self.inbox.lose(len(values[room:]))
         self.backs += 1
         future = self.commands.execute("EVAL", GIVE_BACK, 1, self.format.key(channel), self.format.ttl, repr(score), *values)
         self.asked.add(future)
-        future.add_done_callback(self.given_back)
+        future.add_done_callback(lambda future: self.given_back(future, len(values)))
 
-    def given_back(self, future: asyncio.Future) -> None:
+    def given_back(self, future: asyncio.Future, count: int) -> None:
         self.asked.discard(future)
         self.backs -= 1
+        if future.cancelled() or future.exception() is not None or isinstance(future.result(), ReplyError):
+            self.inbox.lose(count)                       # not again: it may have been run, and the message read
 
     async def connected(self, patience: float) -> RedisConnection:
         """The connection for commands. Raises ConnectionError."""
@@ -302,5 +177,7 @@ class Shard:
         return True
 
     def drop(self, reason: str) -> None:
-        """From whatever loop, when this one has ended."""
-        self.task.cancel() if not self.loop.is_closed() else None
+        """Its loop has ended, from whatever loop: a pop that is still out would take messages for nobody."""
+        if self.commands is not None:
+            self.commands.end(reason)
+        self.reading.end()

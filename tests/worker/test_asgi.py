@@ -105,6 +105,29 @@ async def test_a_long_body_is_confirmed_as_it_is_read(path):
 
 
 @dialogue
+async def test_a_body_with_a_hole_reaches_no_application_as_a_whole(path, caplog):
+    heard = []
+
+    async def reading(scope, receive, send):
+        heard.append(await receive())
+        while heard[-1]["type"] != "http.disconnect":
+            heard.append(await receive())
+
+    caplog.set_level(logging.CRITICAL, "django.request")
+    async with hosted(path, reading) as worker:
+        request = http_request(method="POST", body=b"a", more_body=True)
+        owner = await started(worker, request)
+        worker.gets(owner, part(request, 1, b"b", part=1))
+        worker.gets(owner, part(request, 3, b"d", False, part=3))
+        while "status" not in (reply := (await worker.replies())[1]):
+            assert reply["type"] == "interface.credit"
+        assert reply["status"] == 500
+        while not heard or heard[-1]["type"] != "http.disconnect":
+            await asyncio.sleep(0)
+    assert [message.get("body") for message in heard] == [b"a", b"b", None]
+
+
+@dialogue
 async def test_a_long_answer_waits_for_the_servers_credit(path):
     async def long(scope, receive, send):
         await send({"type": "http.response.start", "status": 200})

@@ -38,7 +38,7 @@ class Layers:
 async def receiving(server, layer, channel):
     """A receive that stands in the server's blocking pop."""
     task = asyncio.ensure_future(layer.receive(channel))
-    await until(lambda: layer.home and any(channel in shard.popping for shard in layer.home.shards) and blocked(server))
+    await until(lambda: layer.home and any(channel in shard.reading.popping for shard in layer.home.shards) and blocked(server))
     return task
 
 
@@ -77,7 +77,7 @@ async def test_several_shared_channels_and_own_ones_stand_in_one_pop(redis_serve
         layer, other = layers(), layers()
         own = [await layer.new_channel() for _ in range(3)]
         tasks = [asyncio.ensure_future(layer.receive(name)) for name in (*own, "a", "b")]
-        await until(lambda: layer.home and layer.home.shards and len(layer.home.shards[0].popping) == 3
+        await until(lambda: layer.home and layer.home.shards and len(layer.home.shards[0].reading.popping) == 3
                     and blocked(redis_server))
         assert blocked(redis_server) == 1
         for name in ("b", own[2], "a", own[0], own[1]):
@@ -318,7 +318,7 @@ async def test_garbage_in_a_channel_is_passed_over(redis_server, garbage):
 
 @dialogue
 async def test_a_key_of_another_type_stops_only_its_channel(redis_server, monkeypatch):
-    monkeypatch.setattr("interfaces.worker.redis_shard.FOREIGN", 0.05)
+    monkeypatch.setattr("interfaces.worker.redis_reading.FOREIGN", 0.05)
     async with Layers(redis_server.url) as layers:
         layer = layers()
         redis_server("SET", "asgibad", "x")

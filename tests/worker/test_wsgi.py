@@ -124,6 +124,24 @@ async def test_a_large_upload_arrives_whole(path, project, length):
 
 
 @dialogue
+async def test_an_upload_with_a_hole_is_500_and_frees_the_thread(path, project, caplog):
+    caplog.set_level(logging.CRITICAL, "django.request")
+    async with hosted(path, project) as worker:
+        request = http_request("/size", method="POST", body=b"a", more_body=True,
+                               headers=[[b"host", b"example.com"], [b"content-length", b"4"]])
+        owner = await started(worker, request)
+        worker.gets(owner, part(request, 1, b"b", part=1))
+        worker.gets(owner, part(request, 3, b"d", False, part=3))
+        while "status" not in (reply := (await worker.replies())[1]):
+            assert reply["type"] == "interface.credit"
+        assert reply["status"] == 500
+        await started(worker, http_request("/hello"))
+        while "status" not in (reply := (await worker.replies())[1]):      # the thread may confirm what it had read
+            assert reply["type"] == "interface.credit"
+        assert reply["status"] == 200
+
+
+@dialogue
 async def test_what_is_uploaded_comes_back_the_same(path, project):
     body = body_of(200 * KIB)
     async with hosted(path, project) as worker:
