@@ -64,16 +64,19 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
+    def command(self) -> list[str]:
+        return [self.program, "--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket", self.socket,
+                "--dir", str(self.folder), "--save", "", "--appendonly", "no", *self.arguments]
+
+    @property
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 
     def start(self) -> bool:
         """Empty, on the port of before. True when it answers, False when it ended (the log says why)."""
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [self.program, "--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket", self.socket, "--save", "",
-                 "--appendonly", "no", "--dir", str(self.folder), *self.arguments],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)      # Ctrl-C is not for it
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            start_new_session=True)        # Ctrl-C is not for it
         end = time.monotonic() + START
         while self.process.poll() is None and time.monotonic() < end:
             try:

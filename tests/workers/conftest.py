@@ -1,4 +1,5 @@
 """Stock workers of both eras, in environments of their own, on a real Redis."""
+import json
 import shutil
 import subprocess
 import sys
@@ -28,12 +29,18 @@ class Site(House):
     """A project, its workers, and an interface server before them, all on the Redis servers given."""
     def __init__(self, folder: Path, *servers, keys=""):
         super().__init__(folder)
-        self.servers, self.keys = servers, keys
+        self.servers, self.keys, self.place = servers, keys, None
         self.environment |= {"SITE_REDIS": ",".join(server.url for server in servers), "SITE_KEYS": keys,
                              "PYTHONPATH": str(ROOT)}        # `stock` has nothing of ours but what over_channels needs
 
+    def lives(self, place: str, *hosts):
+        """Elsewhere than on its servers: `place` for --layer, but without a format; `hosts` for CONFIG."""
+        self.place, self.environment["SITE_HOSTS"] = place, json.dumps(hosts)
+
     def layer(self, form: str) -> str:
         """The URL for --layer."""
+        if self.place is not None:
+            return f"{self.place}{'&' if '?' in self.place else '?'}format={form}"
         hosts = ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
         keys = "&key_env=SITE_KEY" if self.keys else ""
         self.environment["SITE_KEY"] = self.keys

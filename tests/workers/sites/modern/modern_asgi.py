@@ -19,9 +19,12 @@ class Plain(AsyncConsumer):
             await self.channel_layer.group_add("held", message["reply_channel"])
             return
         if message["path"] == "/answer":
-            await self.channel_layer.group_send("held", {"status": 200, "headers": TEXT, "content": b"at last"})
+            await self.held_answer(message)
         await self.channel_layer.send(message["reply_channel"], {
             "status": 200, "headers": TEXT, "content": message["path"].encode() + b" " + await self.body(message)})
+
+    async def held_answer(self, message):
+        await self.channel_layer.group_send("held", {"status": 200, "headers": TEXT, "content": b"at last"})
 
     async def body(self, message) -> bytes:
         body, more = message["body"], message["more_body"]
@@ -44,7 +47,7 @@ class Count(AsyncConsumer):
 
 
 plain = ProtocolTypeRouter({"channel": ChannelNameRouter({
-    "http.request": Plain.as_asgi(), "http.disconnect": Plain.as_asgi()})})
+    name: Plain.as_asgi() for name in ("http.request", "http.disconnect", "held.answer")})})
 count = ProtocolTypeRouter({"channel": ChannelNameRouter({"number.add": Count.as_asgi()})})
 
 

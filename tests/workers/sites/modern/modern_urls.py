@@ -29,6 +29,12 @@ def big(request):
     return StreamingHttpResponse((b"x" * 65536 for _ in range(int(request.GET["n"]))), content_type="text/plain")
 
 
+def note(request):
+    with open(os.environ["SITE_TRACE"], "a") as trace:
+        trace.write(f"{request.GET['id']}\n")
+    return HttpResponse("noted")
+
+
 def slow(request):
     with open(os.environ["SITE_TRACE"], "a") as trace:
         trace.write(f"began {request.GET.get('id', '')}\n")
@@ -40,4 +46,4 @@ def fail(request):
     raise RuntimeError("a view that fails")
 
 
-urlpatterns = [path(view.__name__, view) for view in (hello, facts, digest, big, slow, fail)]
+urlpatterns = [path(view.__name__, view) for view in (hello, facts, digest, big, note, slow, fail)]
