@@ -29,6 +29,10 @@ class LayerDown(ChannelFull):
     """The layer can't be reached. A kind of ChannelFull, because the peer is told the same: not now."""
 
 
+class Unconfirmed(LayerDown):
+    """What was sent was not answered for: it may have been done. Sent again it might be done twice, so nobody does."""
+
+
 class NoVerdict(Exception):
     """Nobody answered a question in time. The story gives the protocol's refusal."""
 
@@ -65,6 +69,12 @@ class Taken:
 class Lost:
     """The worker process that owned this connection died."""
     process: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Messages to this process may be lost. `everything`: all that the layer stored is, what waited and the groups too."""
+    everything: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +132,7 @@ class Link(Protocol):
     async def ask(self, message, timeout: float): ...            # a question; gives its verdict. NoVerdict, ChannelFull
     async def send(self, message, channel=None, patience=0.0, deadline=None): ...  # ChannelFull, MessageTooLarge
     async def tell(self, message): ...                           # news that nobody need hear: never raises
+    async def confirm(self, sent: int): ...                      # so many bytes of the owner's are written to the socket
     async def drop(self, channel: str, last=None): ...           # ChannelLayer.delete
     async def drain(self, timeout: float | None = None): ...     # until the peer has read enough: None | Elapsed | Closed
     def encode(self, event) -> bytes: ...                        # for `pour`; raises what the wire raises, nothing is written
@@ -164,7 +175,8 @@ class ChannelLayer(Protocol):
     def open(self, prefix: str, deliver: Deliver) -> Awaitable["Address"]:
         """Open this process's own address. From then on `deliver(connection, item)` is called for what is sent to
         `<address.prefix>!<connection>`: a message dict, Taken, or Lost; `deliver("", Lost(process))` when a process that
-        owned connections is gone. Never called from inside `send` of the same stack."""
+        owned connections is gone, `deliver("", Gap(everything))` when messages may be lost (to one connection alone:
+        `deliver(connection, Gap())`). Never called from inside `send` of the same stack."""
 
     def group_add(self, group: str, channel: str) -> Awaitable[None]: ...
     def group_discard(self, group: str, channel: str) -> Awaitable[None]: ...

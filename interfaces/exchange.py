@@ -5,7 +5,7 @@ from base64 import urlsafe_b64encode
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
 
-from interfaces.contract import ChannelFull, Lost, MessageTooLarge, Taken
+from interfaces.contract import ChannelFull, Gap, Lost, MessageTooLarge, Taken
 
 log = Logger(namespace="interfaces.exchange")
 NAME_BYTES = 16                 # messages.md: 128 bits, unguessable
@@ -72,6 +72,9 @@ class Exchange:
         if link is None:
             if item.__class__ is Lost:
                 self.lost(item)
+            elif item.__class__ is Gap:
+                for link in list(self.links.values()):
+                    link.deliver(item)
             elif name == self.name:
                 self.pinged.pop(item.get("id"), None)
             elif item.__class__ is dict:

@@ -13,6 +13,7 @@ import random
 from dataclasses import MISSING, fields
 
 from interfaces.bridge import READ_AHEAD
+from interfaces.contract import Gap
 from interfaces.schema import NEUTRAL, Address, BadMessage, Headers, kind
 from interfaces.testing import ONE_READ, App, Peer
 
@@ -122,6 +123,9 @@ class Storm:
             self.apps.append(self.peer.app)
         elif happens < 0.4:
             self.peer.leaves()
+        elif happens < 0.5:
+            self.peer.exchange.deliver("", Gap(self.dice.random() < 0.5))
+            self.peer.settle()
 
     def bounded(self):
         connection = self.peer.connection

@@ -3,10 +3,10 @@ above bridge.py says how it all goes together."""
 from collections import deque
 
 from interfaces.contract import (
-    ChannelFull, Elapsed, HalfClosed, Handled, LayerDown, Lost, MessageTooLarge, NoVerdict, ProtocolError, Stopping, Taken,
-    Unreadable,
+    ChannelFull, Elapsed, Gap, HalfClosed, Handled, LayerDown, Lost, MessageTooLarge, NoVerdict, ProtocolError, Stopping,
+    Taken, Unconfirmed, Unreadable,
 )
-from interfaces.schema import BadMessage, NotOurs
+from interfaces.schema import BadMessage, Credit, NotOurs
 
 DESERTED = 2.0                                  # seconds; messages.md, Asking and deciding
 PIECE = 64 * 1024                               # bytes that a peer may take `timeout` seconds for: a guess
@@ -215,21 +215,24 @@ class Link:
         encoded["reply_channel"] = self.reply_channel
         if deadline is not None:
             encoded["deadline"] = deadline
-        if channel is None:
+        counted = channel is None
+        if counted:
             channel = self.owner or form.channel
             encoded["order"] = self.order
         layer, until, pause = self.connection.factory.exchange.layer, self.now() + patience, 0.01
         while True:
             try:
                 await layer.send(channel, encoded)
+            except Unconfirmed:
+                self.order += counted       # no number is given twice: who reads has the message, or sees the gap
+                raise
             except ChannelFull as error:
                 if self.now() + pause > until or await self.wait(PAUSE, pause) is not ELAPSED:
-                    if encoded.get("order") is not None:    # parts of a body are simply tried again
-                        self.connection.factory.exchange.behind(channel, error)
+                    self.connection.factory.exchange.behind(channel, error)
                     raise
                 pause = min(pause * 2, 0.2)
             else:
-                self.order += "order" in encoded
+                self.order += counted
                 return
 
     async def tell(self, message):
@@ -240,6 +243,10 @@ class Link:
             await self.send(message)
         except (ChannelFull, MessageTooLarge) as error:
             self.log(f"{message.__message__.name} was not sent: {error!r}")
+
+    async def confirm(self, sent):
+        message = dict(Credit.__message__.encode(Credit(sent)), reply_channel=self.reply_channel)
+        await self.connection.factory.exchange.layer.send(self.owner, message)
 
     async def drop(self, channel, last=None):
         if last is not None:
@@ -266,7 +273,9 @@ class Link:
                         raise NoVerdict("nobody answers")
                 case Lost() | Unreadable():
                     raise NoVerdict(item.__class__.__name__)
-                case Handled() | HalfClosed() | Stopping():
+                case Gap(everything) if everything and not taken:
+                    raise NoVerdict("the question is lost")
+                case Gap() | Handled() | HalfClosed() | Stopping():
                     pass
                 case _:
                     return item

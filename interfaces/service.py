@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from interfaces.access import AccessLog
+from interfaces.admission import Admission
 from interfaces.bridge import Connection
 from interfaces.exchange import Exchange
 from interfaces.layers import open_layer
@@ -24,29 +25,25 @@ Options = options_class()
 
 @implementer(IProtocolNegotiationFactory)
 class ConnectionFactory(ServerFactory):
-    """The connections of one interface: what they share, and how many there may be."""
+    """The connections of one interface on one layer, and what they share."""
     noisy = False
 
-    def __init__(self, interface, options, exchange, access=None, limits=(0, 0)):
+    def __init__(self, interface, options, exchange, access=None, admission=None):
         self.interface, self.options, self.exchange = interface, options, exchange
         self.replies = Replies(interface.replies)
         self.shared = interface.shared(options) if interface.shared else None
         self.log = Logger(namespace=f"interfaces.{interface.name}")
         self.access = access
-        self.most, self.most_per_address = limits
-        self.connections, self.addresses, self.refused = set(), {}, 0
+        self.admission = admission or Admission(interface.name)
+        self.connections = set()
         self.siblings, self.empty = {}, None
 
     def buildProtocol(self, addr):
         host = getattr(addr, "host", None)
-        if self.most and len(self.connections) >= self.most:
-            return self.refuse(host, f"over {self.most} connections")
-        if self.most_per_address and host and self.addresses.get(host, 0) >= self.most_per_address:
-            return self.refuse(host, f"over {self.most_per_address} connections of one address")
+        if not self.admission.admit(host):
+            return None
         connection = Connection(self)
         self.connections.add(connection)
-        if host:
-            self.addresses[host] = self.addresses.get(host, 0) + 1
         connection.host = host
         return connection
 
@@ -54,18 +51,9 @@ class ConnectionFactory(ServerFactory):
         """Without a name in common Twisted ends the handshake, and browsers always offer some."""
         return list(self.interface.alpn)
 
-    def refuse(self, host, why):
-        self.refused += 1
-        if self.refused & (self.refused - 1) == 0:      # the 1st, 2nd, 4th, 8th ...: a flood must not fill the disk
-            self.log.warn("{host}: refused, {why} ({count} so far)", host=host, why=why, count=self.refused)
-
     def left(self, connection):
         self.connections.discard(connection)
-        host = connection.host
-        if host:
-            count = self.addresses.pop(host, 0) - 1
-            if count > 0:
-                self.addresses[host] = count
+        self.admission.left(connection.host)
         if self.empty is not None and not self.connections:
             self.empty.callback(None)
             self.empty = None
@@ -97,9 +85,12 @@ class InterfaceServer(Service):
         raise_files_limit()
         common = self.options.common
         self.access = AccessLog(common["access-log"], self.reactor)
+        admissions = {name: Admission(name, limits["max-connections"], limits["max-per-address"])
+                      for name, limits in self.options.listener.items()}
         for layer in self.options.layers:
             self.exchanges[layer] = Exchange(None, self.reactor, common["max-buffer"])
-            siblings = {name: self.factory(interface, layer) for name, interface in self.options.interfaces.items()}
+            siblings = {name: self.factory(interface, layer, admissions.get(name))
+                        for name, interface in self.options.interfaces.items()}
             for name, factory in siblings.items():
                 factory.siblings = siblings
                 self.factories[layer, name] = factory
@@ -109,12 +100,10 @@ class InterfaceServer(Service):
             except Exception as error:      # an endpoint parser is a plugin too, and raises what it likes
                 self.fail(f"--{name} {text}: {error}")
 
-    def factory(self, interface, layer):
-        limits = self.options.listener[interface.name]
+    def factory(self, interface, layer, admission):
         return ConnectionFactory(
             interface, self.options.settings.get(interface.name), self.exchanges[layer],
-            self.access.write if self.options.common["access-log"] else None,
-            (limits["max-connections"], limits["max-per-address"]))
+            self.access.write if self.options.common["access-log"] else None, admission)
 
     def listens(self, port):
         send_at_once(port)

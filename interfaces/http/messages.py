@@ -27,6 +27,7 @@ class HttpBody:
     content: bytes = key("up to 64 KiB")
     more_content: bool = key("further parts follow", False)
     closed: bool = key("the client left in the middle: there will be no more", False)
+    part: int | None = key("1 for the first message of this kind, +1 for each further one; a gap means loss", None)
 
 
 @message("http.disconnect")

@@ -3,21 +3,23 @@ import time
 from functools import lru_cache
 
 from interfaces.contract import (
-    ChannelFull, Closed, Elapsed, HalfClosed, Lost, MessageTooLarge, ProtocolError, Stopping, Taken, Unreadable,
+    ChannelFull, Closed, Elapsed, Gap, HalfClosed, Lost, MessageTooLarge, ProtocolError, Stopping, Taken, Unconfirmed,
+    Unreadable,
 )
 from interfaces.http.messages import HttpAbort, HttpDisconnect, HttpRequest, HttpResponse
 from interfaces.http.origin import origin
 from interfaces.http.protocol import (
     Answer, Continue, Data, End, HeadBegun, Piece, Processing, Refusal, Request, imf_fixdate,
 )
-from interfaces.http.upload import Upload
-from interfaces.schema import Credit, Neutral
+from interfaces.http.upload import CLASSIC, Upload
+from interfaces.schema import Neutral
 
 CONFIRM = 128 * 1024        # bytes; messages.md, Credit
 PIECES = 32                 # half of the messages that an owner may have out: messages.md, Credit
 COMMENT = 15.0              # seconds of silence in an event stream; messages.md, HTTP
 PROBE = 1.0                 # seconds after a half-close until we ask whether anybody still reads: a guess
 RETRY_AFTER = ((b"retry-after", b"5"),)     # seconds: a guess
+LOST_PART = "a part of the body may be lost"
 LEFT = 499                  # nginx's status for a client that left, in the access log only
 
 
@@ -81,6 +83,8 @@ class Turn:
             await link.send(self.message(), deadline=self.until)
         except ProtocolError as error:
             return self.refuse(error.code, error.reason)
+        except Unconfirmed:
+            return await self.fail(503, "the request may be lost")
         except ChannelFull:
             return self.refuse(503, "no worker is free", RETRY_AFTER)
         except MessageTooLarge:
@@ -91,6 +95,8 @@ class Turn:
                     return False
         except ProtocolError as error:                          # in the middle of a body
             return await self.fail(error.code, error.reason)
+        except Unconfirmed:
+            return await self.fail(503, LOST_PART)
         return await self.finish()
 
     def message(self) -> HttpRequest:
@@ -145,6 +151,8 @@ class Turn:
                 pass                # the answer will say that nothing follows it
             case Lost():
                 return await self.fail(502, "the worker was lost")
+            case Gap(everything):
+                return await self.gap(everything)
             case Unreadable() | HttpAbort():
                 return await self.fail(500, "the application failed")
         return True
@@ -193,7 +201,7 @@ class Turn:
 
     async def confirm(self):
         try:
-            await self.link.send(Credit(self.sent), channel=self.link.owner)
+            await self.link.confirm(self.sent)
             self.confirmed, self.unconfirmed = self.sent, 0
         except ChannelFull:
             pass            # the next piece tries again; the owner has room in its window until then
@@ -242,10 +250,19 @@ class Turn:
         if self.link.owner is not None:
             await self.link.tell(HttpDisconnect(self.request.path))
         if not self.begun:
-            return self.refuse(status, reason)
+            return self.refuse(status, reason, RETRY_AFTER if status == 503 else ())
         self.access()
         self.link.abort(reason)
         return False
+
+    async def gap(self, everything: bool) -> bool:
+        """What was said to this request may be lost. A body with a hole must not look whole; an event is whole by itself.
+        After all was lost ASGI 1 asks for the connection's end, so that whoever held it in a group sees it again."""
+        if self.upload.pending or self.begun and self.comment_at is None:
+            return await self.fail(503, LOST_PART)
+        if everything and self.link.reader_mark == CLASSIC:
+            return await self.fail(503, "the channel layer lost its data")
+        return True
 
     async def elapsed(self) -> bool:
         link, now = self.link, self.link.now()

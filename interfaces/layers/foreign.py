@@ -15,7 +15,7 @@ import time
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from interfaces.contract import ChannelFull, Done, LayerDown, MessageTooLarge
+from interfaces.contract import ChannelFull, Done, Gap, LayerDown, MessageTooLarge, Unconfirmed
 from interfaces.layers.configured import Configured
 from interfaces.layers.wire_local import MAX_MESSAGE, pack
 
@@ -64,22 +64,29 @@ class Address:
             self.readers[connection] = self.layer.loop.create_task(self.read(connection))
 
     async def read(self, connection: str) -> None:
-        channel, pause = f"{self.prefix}!{connection}", PAUSES[0]
+        channel, pause, told = f"{self.prefix}!{connection}", PAUSES[0], False
         while True:
             try:
                 message = await self.layer.backend.receive(channel)
             except Exception as error:      # whatever a stranger's backend raises: the reader lives on
                 self.layer.down("receive", error)
+                if not told:
+                    self.hand_over(connection, Gap())
+                told = True
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, PAUSES[1])
                 continue
-            pause = PAUSES[0]
+            pause, told = PAUSES[0], False
             self.layer.up("receive")
-            try:
-                if message.__class__ is dict:
-                    self.deliver(connection, message)
-            except Exception:
-                log.failure("delivery to {connection} failed", connection=connection)
+            if message.__class__ is dict:
+                self.hand_over(connection, message)
+
+    def hand_over(self, connection: str, item) -> None:
+        try:
+            self.deliver(connection, item)
+        except Exception:
+            # One story must not stop the others.
+            log.failure("delivery to {connection} failed", connection=connection)
 
     def forget(self, connection: str) -> None:
         """This connection is over: its reader ends, and it is in no group."""
@@ -129,7 +136,7 @@ class ForeignLayer:
         return self.addresses[own]
 
     def send(self, channel: str, message: dict) -> Deferred:
-        """Fails with ChannelFull, MessageTooLarge, LayerDown."""
+        """Fails with ChannelFull, MessageTooLarge, Unconfirmed: of a stranger's error nobody knows what was done."""
         self.check_size(message)
         prefix, _, connection = (message.get("reply_channel") or "").partition("!")
         if connection and prefix in self.addresses:
@@ -209,7 +216,7 @@ class ForeignLayer:
             if type(error).__name__ == "ChannelFull":       # channels.exceptions': known by name, not imported
                 raise ChannelFull(str(error)) from error
             self.down("send", error)
-            raise LayerDown(f"{self.name}: {type(error).__name__}: {error}") from error
+            raise Unconfirmed(f"{self.name}: {type(error).__name__}: {error}") from error
         self.up("send")
         return found
 

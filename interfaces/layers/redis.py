@@ -4,14 +4,13 @@ wire_classic). Messages to us wait in one box per process; a blocking pop emptie
 Sends are one script call each, pipelined. A send whose answer was lost is not repeated: it may have been done.
 """
 import secrets
-from collections.abc import Callable
 from dataclasses import replace
 from glob import escape
 
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succeed
 from twisted.logger import Logger
 
-from interfaces.contract import ChannelFull, Deliver, LayerDown, MessageTooLarge
+from interfaces.contract import ChannelFull, Deliver, Gap, LayerDown, MessageTooLarge
 from interfaces.layers.redis_settings import RedisSettings
 from interfaces.layers.wire_local import MAX_FRAME, MAX_MESSAGE
 from interfaces.layers.wire_redis import Call
@@ -41,12 +40,11 @@ class RedisLayer:
         settings = replace(settings.login(), options=options)
         self.wire = settings.wire()
         self.reader_mark = self.wire.reader_mark
-        self.on_data_lost: Callable[[], None] | None = None
         self.counts = dict.fromkeys(("sent", "delivered", "dropped", "expired", "full", "failed", "unreadable"), 0)
         self.complained: dict[str, float] = {}
         self.addresses = []
         mark = f"interface.mark.{secrets.token_urlsafe(NAME_BYTES)}"
-        self.shards = [Shard(reactor, place, self.wire, mark, self.data_lost) for place in places(reactor, settings)]
+        self.shards = [Shard(reactor, place, self.wire, mark, self.lost) for place in places(reactor, settings)]
         for shard in self.shards:
             shard.start()
 
@@ -174,9 +172,10 @@ class RedisLayer:
         """Counts since the start; servers {name: "" or why it is down}."""
         return {**self.counts, "servers": {str(shard.place): shard.reason for shard in self.shards}}
 
-    def data_lost(self) -> None:
-        if self.on_data_lost is not None:
-            self.on_data_lost()
+    def lost(self, everything: bool) -> None:
+        """Messages to us, or all that was stored on a server."""
+        for address in self.addresses:
+            address.deliver("", Gap(everything))
 
     def complain(self, text: str, **more) -> None:
         """A line a minute of each kind: trouble must not fill the disk."""

@@ -2,7 +2,7 @@
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from interfaces.contract import Deliver, LayerDown
+from interfaces.contract import Deliver, LayerDown, Unconfirmed
 from interfaces.layers.redis_client import Client
 from interfaces.layers.wire_values import BadValue
 
@@ -125,6 +125,8 @@ class Reader:
 
     def failed(self, failure, connection) -> None:
         self.waiting = False
+        if failure.check(Unconfirmed) and not self.shard.closed:
+            self.address.layer.lost(False)      # it may have popped what never came here
         if not failure.check(LayerDown):
             connection.give_up(f"its answers make no sense: {failure.value!r}"[:200])
         elif not connection.reason:             # it is there, and refuses: not again at once

@@ -12,7 +12,7 @@ from twisted.internet import defer, protocol
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.python.failure import Failure
 
-from interfaces.contract import LayerDown
+from interfaces.contract import LayerDown, Unconfirmed
 
 try:
     import hiredis
@@ -79,7 +79,7 @@ class Connection(txredisapi.RedisProtocol):
                                lambda failure: self.give_up(sentence(failure.value)))
 
     def execute_command(self, *command, **unused):
-        """A Deferred of the answer. Refused, LayerDown."""
+        """A Deferred of the answer. Refused; Unconfirmed: none came; LayerDown: it was not sent."""
         answer = defer.Deferred()
         if self.reason:
             answer.errback(LayerDown(self.reason))
@@ -141,13 +141,13 @@ class Connection(txredisapi.RedisProtocol):
         self.sweeping = self.reactor.callLater(SWEEP, self.sweep)
         late = []
         for entry in self.pending:
-            if now - entry[1] < ANSWER + self.patience:
+            if self.patience or now - entry[1] < ANSWER:        # what a pop brings late is still a message
                 break
             if entry[0] is not None:
                 late.append(entry[0])
                 entry[0] = None                     # its answer, if it comes, is nobody's
         for answer in late:
-            answer.errback(Failure(LayerDown("it answers too slowly")))
+            answer.errback(Failure(Unconfirmed("it answers too slowly")))
 
     def give_up(self, reason: str) -> None:
         """Cut the connection off, for this reason."""
@@ -163,7 +163,7 @@ class Connection(txredisapi.RedisProtocol):
         pending, self.pending = self.pending, deque()
         for answer, _ in pending:
             if answer is not None:
-                answer.errback(Failure(LayerDown(self.reason)))
+                answer.errback(Failure(Unconfirmed(self.reason)))
         self.factory.lost(self)
 
 

@@ -25,10 +25,10 @@ log = Logger(namespace="interfaces.layers")
 
 
 class Shard:
-    """`lost_data()` is called when the server is back, or goes on, without what was stored there."""
+    """`lost(True)` is called when the server is back, or goes on, without what was stored there."""
 
-    def __init__(self, reactor, place: Place, wire, mark: str, lost_data):
-        self.reactor, self.place, self.wire, self.lost_data = reactor, place, wire, lost_data
+    def __init__(self, reactor, place: Place, wire, mark: str, lost):
+        self.reactor, self.place, self.wire, self.lost = reactor, place, wire, lost
         self.mark_key, self.mark = wire.group_key(mark), f"{mark}!"
         self.clock = ServerClock()
         self.run_id, self.version, self.marked, self.losing, self.tell_after = b"", "", False, False, 0.0
@@ -174,7 +174,7 @@ class Shard:
         if self.losing and self.client.connection is not None and now >= self.tell_after:
             self.losing, self.tell_after = False, now + RELAPSE
             log.warn("Redis {place}: what was stored there is gone, or some of it", place=self.place)
-            self.lost_data()
+            self.lost(True)
 
     # The log
 

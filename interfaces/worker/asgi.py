@@ -1,7 +1,7 @@
 """Requests of an ASGI application: one task each, on the loop of the runworker."""
 import asyncio
 
-from interfaces.worker.exchange import ABORT, CONFIRM, GONE, Window, log_failure, pieces, server_error
+from interfaces.worker.exchange import ABORT, CONFIRM, GONE, LostPart, Window, log_failure, pieces, server_error
 
 GONE_GRACE = 1.0             # seconds, a guess: an application that listens for http.disconnect cleans up by itself
 
@@ -52,7 +52,7 @@ class AsgiRequest:
         self.task: asyncio.Task | None = None
         self.parts: list[dict] = [message]
         self.body_ended = self.is_gone = self.complete = False
-        self.handled = self.confirmed = 0                # orders of body messages
+        self.last = self.handled = self.confirmed = 0    # orders of body messages
         self.body = None                                 # where its further parts are read, if that is a channel
         self.adopted = False                             # the server was told that the request is ours
         self.start: dict | None = None
@@ -90,6 +90,9 @@ class AsgiRequest:
         if kind == "http.request.body":
             if message.get("closed"):
                 return self.gone()
+            self.last += 1
+            if (message.get("part") or self.last) != self.last:
+                return self.broken()
             self.parts.append(message)
             self.wake()
         elif kind == "interface.credit":
@@ -97,6 +100,12 @@ class AsgiRequest:
             self.wake()
         elif kind in GONE:
             self.gone()
+
+    def broken(self) -> None:
+        if not self.complete:
+            log_failure(self.message, LostPart("a part of its body is lost"))
+            self.fail()
+        self.gone()
 
     def gone(self) -> None:
         """The client left: the application hears it in `receive`; one that doesn't listen is cancelled."""

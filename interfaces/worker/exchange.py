@@ -14,6 +14,10 @@ GONE = ("http.disconnect", "interface.gone")     # the client left; it had left 
 ABORT = {"type": "http.response.abort"}
 
 
+class LostPart(Exception):
+    """Between two parts of a request's body one is missing (messages.md 2, `part`): what follows it is no body."""
+
+
 class Window:
     """What was given to the server and isn't confirmed: at most WINDOW bytes of body in at most MESSAGES messages."""
     __slots__ = ("written", "sent", "ends")

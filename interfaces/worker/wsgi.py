@@ -7,7 +7,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.db import close_old_connections
 
 from interfaces.worker.environ import EnvironMaker
-from interfaces.worker.exchange import ABORT, CONFIRM, GONE, Window, log_failure, pieces, server_error
+from interfaces.worker.exchange import ABORT, CONFIRM, GONE, LostPart, Window, log_failure, pieces, server_error
 from interfaces.worker.upload import Parts
 
 THREADS = 16                 # a worker takes as many messages at once: 8 us of CPU a request less than with 10
@@ -73,7 +73,7 @@ class WsgiRequest:
         self.changed = threading.Condition()
         self.parts: list[dict] = []
         self.is_gone = self.complete = self.started = False
-        self.handled = self.confirmed = 0                # orders of body messages
+        self.last = self.handled = self.confirmed = 0    # orders of body messages
         self.body = None                                 # where its further parts are read, if that is a channel
         self.adopted = False                             # the server was told that the request is ours
         self.out = Window()                              # under `changed`
@@ -86,12 +86,23 @@ class WsgiRequest:
         kind = message.get("type")
         if kind in GONE or (kind == "http.request.body" and message.get("closed")):
             return self.gone()
+        if kind == "http.request.body":
+            self.last += 1
+            if (message.get("part") or self.last) != self.last:
+                return self.broken()
         with self.changed:
             if kind == "http.request.body":
                 self.parts.append(message)
             elif kind == "interface.credit":
                 self.out.confirm(message.get("sent"))
             self.changed.notify()
+
+    def broken(self) -> None:
+        if not self.complete:
+            log_failure(self.message, LostPart("a part of its body is lost"))
+            self.complete = True
+            self.over.layer.reply(self.reply_channel, ABORT if self.started else server_error())
+        self.gone()
 
     def gone(self) -> None:
         with self.changed:

@@ -1,14 +1,26 @@
 """HTTP as dialogues between a client, the server and an application, on a clock."""
 import pytest
 
-from interfaces.contract import ChannelFull
+from interfaces.contract import ChannelFull, Gap, Unconfirmed
 from interfaces.http.plugin import HttpOptions, http
 from interfaces.http.session import COMMENT
 from interfaces.http.upload import PART, PARTS
+from interfaces.layers.memory import MemoryLayer
 from interfaces.testing import Peer
 
 GET = b"GET /there?x=1 HTTP/1.1\r\nHost: example.test\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"
+
+
+class Classic(MemoryLayer):
+    """As a layer in the format of Channels 1, whose mark is no character of today's names."""
+    reader_mark = "?"
+
+    def send(self, channel, message):
+        return super().send(channel.replace("?", "."), message)
+
+    def delete(self, channel, last=None):
+        return super().delete(channel.replace("?", "."), last)
 
 
 def post(size, body=b""):
@@ -127,11 +139,41 @@ def test_a_plain_worker_finds_the_rest_of_a_body_on_its_own_channel_at_most_eigh
         peer.waits(0.1)
         while not peer.app.nothing():
             parts.append(peer.app.got("http.request.body"))
-    assert all(len(part["content"]) <= PART and part["closed"] is False and "order" not in part for part in parts)
+    assert all(len(part["content"]) <= PART and part["closed"] is False for part in parts)
+    assert [part["part"] for part in parts] == list(range(1, len(parts) + 1)) and "order" not in parts[0]
     assert len(body + b"".join(part["content"] for part in parts)) == size
     peer.app.replies(to=got["reply_channel"], status=201, content=b"")
     assert peer.heard().startswith(b"HTTP/1.1 201 Created") and not peer.ended
     assert not peer.layer.listening(got["body_channel"])
+
+
+def test_a_classic_worker_gets_a_request_when_all_of_its_body_is_here():
+    """It runs one at a time and waits for a body where it stands: a slow client must not hold it."""
+    peer = Peer(http, layer=Classic)
+    body = bytes(range(256)) * (25 * PART // 256) + b"end"
+    peer.says(post(len(body), body[:-1]))
+    assert peer.app.nothing()
+    peer.says(body[-1:])
+    got = peer.app.got("http.request")
+    assert got["body"] == body[:PART] and got["more_body"] and got["body_channel"].startswith("http.request.body?")
+    peer.app.reads(got["body_channel"].replace("?", "."))
+    parts = [got["body"]]
+    while len(b"".join(parts)) < len(body):
+        peer.waits(0.1)
+        while not peer.app.nothing():
+            parts.append(peer.app.got("http.request.body")["content"])
+    assert b"".join(parts) == body
+    peer.app.replies(to=got["reply_channel"], status=200, content=b"")
+    assert peer.heard().startswith(OK) and not peer.ended
+
+
+def test_a_classic_worker_never_hears_of_a_body_that_stays_incomplete():
+    left, slow = Peer(http, layer=Classic), Peer(http, layer=Classic)
+    for peer in (left, slow):
+        peer.says(post(3 * PART, b"x" * 2 * PART))
+    left.leaves()
+    slow.waits(400)
+    assert left.app.nothing() and slow.app.nothing() and slow.heard().startswith(b"HTTP/1.1 408 ")
 
 
 def test_an_owner_gets_the_rest_of_a_body_under_its_window():
@@ -496,6 +538,94 @@ def test_a_server_that_begins_to_stop_while_a_body_comes_still_answers_and_close
     peer.app.got()
     peer.app.replies(status=200, content=b"bye")
     assert b"Connection: close" in peer.heard() and peer.ended
+
+
+# Gaps: what the layer may have lost
+
+def gap(peer, everything=False):
+    peer.exchange.deliver("", Gap(everything))
+    peer.settle()
+
+
+class Doubtful(MemoryLayer):
+    """Says of the messages on `doubted` channels that it can't tell whether they were sent; they were."""
+    doubted = ()
+
+    def send(self, channel, message):
+        sent = super().send(channel, message)
+        if channel.startswith(self.doubted):
+            raise Unconfirmed("no answer")
+        return sent
+
+
+def test_an_answer_that_may_have_a_hole_is_cut_off():
+    peer = Peer(http)
+    peer.says(GET)
+    peer.app.got()
+    peer.app.replies(status=200, content=b"a", more_content=True)
+    gap(peer)
+    assert peer.ended and not peer.heard().endswith(b"0\r\n\r\n"), "half of it must not look whole"
+
+
+def test_an_event_stream_and_a_held_request_go_on_after_a_gap():
+    stream, held = Peer(http), Peer(http)
+    for peer in (stream, held):
+        peer.says(GET)
+        peer.app.got()
+    stream.app.replies(status=200, headers=[[b"content-type", b"text/event-stream"]], content=b"", more_content=True)
+    stream.heard()
+    for everything in (False, True):
+        gap(stream, everything)
+        gap(held, everything)
+    stream.app.replies(type_="interface.send", text="x")
+    assert b"data: x" in stream.heard() and not stream.ended
+    held.app.replies(status=200, content=b"at last")
+    assert body_of(held.heard()) == b"at last" and not held.ended
+
+
+def test_an_upload_that_may_have_a_hole_is_503_and_its_reader_learns_that_it_ends():
+    peer = Peer(http)
+    peer.says(post(4 * PART, b"x" * 2 * PART))
+    got = peer.app.got()
+    gap(peer)
+    heard = peer.heard()
+    assert heard.startswith(b"HTTP/1.1 503 ") and b"retry-after" in heard.lower() and peer.ended
+    peer.app.reads(got["body_channel"])
+    assert peer.app.got()["closed"] is True
+
+
+def test_without_a_gap_to_everything_a_classic_worker_keeps_what_it_holds_and_after_one_it_is_shed():
+    peer = Peer(http, layer=Classic)
+    peer.says(GET)
+    peer.app.got()
+    gap(peer)
+    assert peer.heard() == b"" and not peer.ended
+    gap(peer, True)
+    assert peer.heard().startswith(b"HTTP/1.1 503 ") and peer.ended
+
+
+def test_a_request_that_may_have_been_sent_is_503_once_and_its_worker_is_told_that_it_is_over():
+    peer = Peer(http, layer=Doubtful)
+    peer.layer.doubted = ("http.request",)
+    peer.says(post(2 * PART, b"x" * PART))
+    assert peer.heard().startswith(b"HTTP/1.1 503 ") and peer.ended
+    peer.layer.doubted = ()
+    got = peer.app.got()
+    peer.app.reads(got["body_channel"])
+    assert peer.app.got()["closed"] is True and peer.app.nothing()
+
+
+def test_a_part_that_may_have_been_sent_is_not_sent_again():
+    peer = Peer(http, layer=Doubtful)
+    peer.layer.doubted = ("http.request.body",)
+    peer.says(post(3 * PART, b"x" * 2 * PART))
+    got = peer.app.got()
+    peer.app.reads(got["body_channel"])
+    assert peer.heard().startswith(b"HTTP/1.1 503 ") and peer.ended
+    parts = []
+    while not peer.app.nothing():
+        parts.append(peer.app.got())
+    assert len(parts) <= 2 and parts[-1]["closed"] is True
 
 
 # Proxies and the access log
