@@ -29,7 +29,8 @@ from twisted.internet import interfaces, protocol
 from zope.interface import implementer
 
 from interfaces.contract import Closed, ProtocolError
-from interfaces.link import DRAIN, ELAPSED, HALF_CLOSED, HANDLED, STOPPING, Link
+from interfaces.link import Link
+from interfaces.story import DRAIN, ELAPSED, HALF_CLOSED, HANDLED, STOPPING
 
 READ_AHEAD = 64 * 1024          # a guess: one read of Twisted's
 LINGER = 5.0                    # seconds; nginx's lingering_timeout
@@ -42,6 +43,7 @@ class Connection(protocol.Protocol):
 
     def __init__(self, factory):
         self.home = self.factory = factory      # `home` counts the connection, whatever it becomes
+        self.admissions = [factory.admission]
         self.interface = factory.interface
         self.clock, self.log = factory.exchange.clock, factory.log
         self.wire = self.interface.wire(factory.options)
@@ -70,13 +72,25 @@ class Connection(protocol.Protocol):
         owed = self.wire.receive(data)
         if owed:
             self.transport.write(owed)
+            if not self.drained:                # a flood of questions from a peer that reads no answers
+                self.stop_reading()
         if self.streams:
             self.distribute()
         else:
             self.links[None].wake()
-        if self.unpulled > READ_AHEAD and self.reading and not self.gone:
+        if self.unpulled > READ_AHEAD:
+            self.stop_reading()
+
+    def stop_reading(self):
+        if self.reading and not self.gone:
             self.reading = False
             self.transport.pauseProducing()
+
+    def read_on(self):
+        """If nothing speaks against it."""
+        if not self.reading and self.drained and not (self.unpulled or self.gone or self.closing or self.half_closed):
+            self.reading = True
+            self.transport.resumeProducing()
 
     def readConnectionLost(self):
         if self.closing:
@@ -104,6 +118,7 @@ class Connection(protocol.Protocol):
 
     def resumeProducing(self):
         self.drained = True
+        self.read_on()
         for link in list(self.links.values()):
             if link.waiting & DRAIN and not link.running:
                 link.step(HANDLED)
@@ -126,6 +141,16 @@ class Connection(protocol.Protocol):
             self.upgrade(*link.successor)
         elif not self.streams:
             self.close()
+
+    def admit(self, name) -> bool:
+        """Whether this connection may become one of another interface."""
+        admission = self.factory.sibling(name).admission
+        if admission in self.admissions:
+            return True
+        if not admission.admit(self.host):
+            return False
+        self.admissions.append(admission)
+        return True
 
     def upgrade(self, name, event):
         self.factory = self.factory.sibling(name)
@@ -153,9 +178,7 @@ class Connection(protocol.Protocol):
         event = self.wire.next_event()
         if event is None:
             self.unpulled = 0
-            if not self.reading and not self.gone and not self.closing and not self.half_closed:
-                self.reading = True
-                self.transport.resumeProducing()
+            self.read_on()
         return event
 
     def pulled(self):

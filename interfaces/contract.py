@@ -83,6 +83,27 @@ class Handled:
 
 
 @dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The worker that owned the connection is gone, and no other took it over in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """A request that asks for another protocol on its connection (RFC 9110 7.8), as HTTP understood it: it is parsed once,
+    and what is handed over is this. `protocol`: the token that was asked for, in lower case."""
+    protocol: str
+    http_version: str
+    scheme: str
+    path: str
+    raw_path: bytes
+    query_string: bytes
+    root_path: str
+    headers: list
+    client: list | None
+    server: list | None
+
+
+@dataclass(frozen=True, slots=True)
 class Unreadable:
     """A reply came that fits no format (it was logged and counted). The story gives its protocol's internal error."""
     reason: str = ""
@@ -122,7 +143,9 @@ class Link(Protocol):
     reader_mark: str                  # ChannelLayer.reader_mark
     curious: bool                     # a story that must know when its message is Taken sets it (`renew` resets it)
     window: int                       # messages that may be out to an owner (messages.md, Credit); a story may set it
-    room: bool                        # the owner's window has room for another message
+    room: bool                        # the owner's window has room for another message, and there is an owner or need be none
+    upgrades: dict[bytes, str]        # what `become` can name, by the token of HTTP's Upgrade field
+    purpose: str                      # the interface that this listener is for: its own, or one that is reached by an upgrade
 
     # Each wait gives what comes first: an event of the wire (where events are waited for), a reply or Taken, Handled, Lost,
     # Unreadable (where replies are), Elapsed, Closed.
@@ -130,6 +153,9 @@ class Link(Protocol):
     async def event(self, timeout: float | None = None): ...     # only the peer
     async def reply(self, timeout: float | None = None): ...     # only the application
     async def ask(self, message, timeout: float): ...            # a question; gives its verdict. NoVerdict, ChannelFull
+    async def open(self, message, timeout: float): ...           # the question that opens a long-lived connection, the same
+        # From then on the connection goes from worker to worker by itself (tenure.py): the story hears no Lost; `room` is
+        # false meanwhile, and if nobody takes it over, Abandoned comes.
     async def send(self, message, channel=None, patience=0.0, deadline=None): ...  # ChannelFull, MessageTooLarge
     async def tell(self, message): ...                           # news that nobody need hear: never raises
     async def confirm(self, sent: int): ...                      # so many bytes of the owner's are written to the socket
@@ -139,7 +165,8 @@ class Link(Protocol):
     async def pour(self, data: bytes, timeout: float): ...       # write as fast as the peer takes it: None | Elapsed | Closed
     def write(self, event) -> int: ...                           # to the peer; gives the number of bytes
     def renew(self): ...                                         # a fresh reply channel: a late reply never reaches what comes
-    def become(self, name: str, event): ...                      # another interface goes on from this event, unread bytes too
+    def become(self, name: str, event) -> bool: ...              # another interface goes on from this event, unread bytes
+        # too, once this story returns. False: it has no room for another connection
     def close(self, reason: str = "", linger: bool = False): ... # after what was written has gone out
     def abort(self, reason: str): ...                            # at once, whatever is still to be written
     def log(self, text: str): ...                                # one line about this connection
@@ -211,6 +238,7 @@ class Interface:
     options: type | None = None
     role: str = "listen"                                         # "listen" | "connect" | "upgrade"
     shared: Callable[[Any], Any] | None = None
+    token: bytes = b""                                           # by which HTTP's Upgrade field asks for it (role "upgrade")
     alpn: tuple[bytes, ...] = ()                                 # its names in TLS (RFC 7301), best first
 
 

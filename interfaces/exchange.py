@@ -6,6 +6,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
 
 from interfaces.contract import ChannelFull, Gap, Lost, MessageTooLarge, Taken
+from interfaces.tenure import Announcer
 
 log = Logger(namespace="interfaces.exchange")
 NAME_BYTES = 16                 # messages.md: 128 bits, unguessable
@@ -16,8 +17,10 @@ MISSES = 3                      # likewise
 class Exchange:
     """The reply channels of one process, and the worker processes that own connections."""
 
-    def __init__(self, layer, clock, max_buffer: int = 16 * 1024 * 1024):
+    def __init__(self, layer, clock, max_buffer: int = 16 * 1024 * 1024, resume_timeout: float = 60.0, credit: int = 64):
         self.layer, self.clock, self.max_buffer = layer, clock, max_buffer
+        self.resume_timeout, self.credit = resume_timeout, credit       # messages.md, Worker loss; Credit
+        self.announcer = Announcer(self)
         self.address = None
         self.names = []         # fresh, unguessable
         self.links = {}         # connection name -> Link
@@ -34,6 +37,7 @@ class Exchange:
         self.address = await self.layer.open("interface", self.deliver)
 
     def close(self):
+        self.announcer.close()
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -70,25 +74,30 @@ class Exchange:
     def deliver(self, name: str, item):
         link = self.links.get(name)
         if link is None:
-            if item.__class__ is Lost:
-                self.lost(item)
-            elif item.__class__ is Gap:
-                for link in list(self.links.values()):
-                    link.deliver(item)
-            elif name == self.name:
-                self.pinged.pop(item.get("id"), None)
-            elif item.__class__ is dict:
-                self.late += 1
-                if item.get("receive_channel").__class__ is str:
-                    self.gone(name, item["receive_channel"])
-            elif item.__class__ is Taken and item.owner is not None:
-                self.gone(name, item.owner)
-            return
-        if item.__class__ is Taken:
+            self.deliver_to_none(name, item)
+        elif item.__class__ is Taken:
             self.taken(name, link, item)
-        elif item.__class__ is dict and "receive_channel" in item:
-            self.claimed(name, link, item)
-        link.deliver(item)
+            link.deliver(item)
+        elif item.__class__ is not dict or "receive_channel" not in item or self.claimed(name, link, item):
+            link.deliver(item)
+            if link.tenure is not None and item.__class__ is dict and item.get("receive_channel", "") is None:
+                link.tenure.given_back()        # after what it has handled, and what it leaves
+
+    def deliver_to_none(self, name: str, item):
+        """Not for a connection, or for one that is over."""
+        if item.__class__ is Lost:
+            self.lost(item)
+        elif item.__class__ is Gap:
+            for link in list(self.links.values()):
+                (link.deliver if link.tenure is None else link.tenure.gap)(item)
+        elif name == self.name:
+            self.pinged.pop(item.get("id"), None)
+        elif item.__class__ is dict:
+            self.late += 1
+            if item.get("receive_channel").__class__ is str:
+                self.gone(name, item["receive_channel"])
+        elif item.__class__ is Taken and item.owner is not None:
+            self.gone(name, item.owner)
 
     def behind(self, channel: str, error):
         """A message found no room. Logged at the 1st, 2nd, 4th, 8th ... time: a flood must not fill the disk."""
@@ -96,23 +105,29 @@ class Exchange:
         if self.full & (self.full - 1) == 0:
             log.warn("{channel}: {error} ({count} so far)", channel=channel, error=error, count=self.full)
 
-    def claimed(self, name: str, link, message: dict):
+    def claimed(self, name: str, link, message: dict) -> bool:
         """Adoption by a reply (messages.md, Ownership): a claim must know the newest announcement; None gives back."""
         owner, epoch = message["receive_channel"], message.get("epoch", 0)
         if epoch != link.epoch or owner is not None and owner.__class__ is not str:
             self.fenced += 1
-            return
-        taken = Taken(owner)
-        self.taken(name, link, taken)
-        link.deliver(taken)
+            return False
+        if link.tenure is None or owner is not None:
+            taken = Taken(owner)
+            self.taken(name, link, taken)
+            link.deliver(taken)
+        return True
 
     def taken(self, name: str, link, item: Taken):
+        if item.owner is not None and item.owner == link.owner:
+            return
         self.disown(name, link)
         if item.owner is not None:
             link.owner = item.owner
             self.owned.setdefault(item.owner.partition("!")[0], {})[name] = link
             if self.timer is None and not self.layer.tells_lost:
                 self.timer = self.clock.callLater(PING, self.ping)
+        if link.tenure is not None:
+            link.tenure.plain() if item.owner is None else link.tenure.claimed()
 
     def gone(self, name: str, owner: str):
         """A worker begins what waited for it while its connection ended: it must not wait for the rest of a body."""
@@ -146,5 +161,8 @@ class Exchange:
 
     def lost(self, item: Lost):
         for link in self.owned.pop(item.process, {}).values():
-            link.owner = None
-            link.deliver(item)
+            if link.tenure is not None:
+                link.tenure.lost()
+            else:
+                link.owner = None
+                link.deliver(item)

@@ -3,41 +3,34 @@ above bridge.py says how it all goes together."""
 from collections import deque
 
 from interfaces.contract import (
-    ChannelFull, Elapsed, Gap, HalfClosed, Handled, LayerDown, Lost, MessageTooLarge, NoVerdict, ProtocolError, Stopping,
-    Taken, Unconfirmed, Unreadable,
+    ChannelFull, Elapsed, Gap, HalfClosed, Handled, LayerDown, Lost, MessageTooLarge, NoVerdict, Stopping, Taken, Unconfirmed,
+    Unreadable,
 )
 from interfaces.schema import BadMessage, Credit, NotOurs
+from interfaces.story import DRAIN, ELAPSED, HANDLED, PAUSE, REPLY, Driven
+from interfaces.tenure import Tenure
 
 DESERTED = 2.0                                  # seconds; messages.md, Asking and deciding
 PIECE = 64 * 1024                               # bytes that a peer may take `timeout` seconds for: a guess
-WINDOW = 64                                     # messages.md, Credit: messages out to an owner
-OURS = ("interface.credit",)                    # said to the bridge, not to the story
-EVENT, REPLY, DRAIN, PAUSE = 1, 2, 4, 8         # what a link waits for
-ELAPSED, HALF_CLOSED, STOPPING, HANDLED = Elapsed(), HalfClosed(), Stopping(), Handled()
+OURS = ("interface.credit", "interface.state")  # said to the bridge, not to the story
 
 
-class Wait:
-    """What a story yields: it waits for what its link says."""
-
-    def __await__(self):
-        return (yield self)
-
-
-WAIT = Wait()
-
-
-class Link:
+class Link(Driven):
     """The only thing a story sees. contract.Link says what each method promises."""
-    __slots__ = ("connection", "stream", "story", "running", "waiting", "deadline", "box", "boxed", "events", "signals",
-                 "ended", "name", "owner", "order", "handled", "window", "successor", "curious", "epoch")
+    __slots__ = ("name", "owner", "order", "handled", "window", "successor", "curious", "epoch", "tenure")
 
     def __init__(self, connection, stream=None):
-        self.connection, self.stream = connection, stream
-        self.story = self.ended = self.name = self.owner = self.deadline = self.successor = None
-        self.running, self.waiting, self.curious = False, 0, False
-        self.box, self.boxed = None, 0          # replies that wait for the story, and their size
-        self.events = self.signals = None       # a stream's events; HalfClosed and Stopping
-        self.order, self.handled, self.window, self.epoch = 0, -1, WINDOW, 0
+        super().__init__(connection, stream)
+        self.name = self.owner = self.successor = self.tenure = None
+        self.curious = False
+        self.order, self.handled, self.window, self.epoch = 0, -1, connection.factory.exchange.credit, 0
+
+    def over(self):
+        """The story has ended."""
+        self.story = None
+        if self.tenure is None or not self.tenure.outlives():
+            self.forget()
+        self.connection.finished(self)
 
     # facts
 
@@ -48,7 +41,15 @@ class Link:
     tells_taken = property(lambda self: self.connection.factory.exchange.layer.tells_taken)
     reader_mark = property(lambda self: self.connection.factory.exchange.layer.reader_mark)
     stopping = property(lambda self: self.connection.stopping)
-    room = property(lambda self: self.order - self.handled <= self.window)
+    upgrades = property(lambda self: self.connection.factory.upgrades)
+    purpose = property(lambda self: self.connection.home.purpose)
+
+    @property
+    def room(self) -> bool:
+        tenure = self.tenure
+        if tenure is not None and (tenure.vacant or self.owner is None):
+            return not tenure.vacant
+        return self.order - self.handled <= self.window and (tenure is None or tenure.room)
 
     @property
     def reply_channel(self) -> str:
@@ -61,17 +62,6 @@ class Link:
 
     def now(self) -> float:
         return self.connection.clock.seconds()
-
-    # waiting
-
-    async def next(self, timeout=None):
-        return self.take(EVENT | REPLY) or await self.wait(EVENT | REPLY, timeout)
-
-    async def event(self, timeout=None):
-        return self.take(EVENT) or await self.wait(EVENT, timeout)
-
-    async def reply(self, timeout=None):
-        return self.take(REPLY) or await self.wait(REPLY, timeout)
 
     async def drain(self, timeout=None):
         if self.connection.drained or self.ended:
@@ -93,76 +83,6 @@ class Link:
                 return item
         return None
 
-    def take(self, wants: int):
-        """What is here already and wanted, or None."""
-        if wants & REPLY and self.box:
-            item, size = self.box.popleft()
-            self.boxed -= size
-            return item
-        if wants & EVENT:
-            event = self.next_event()
-            if event is not None:
-                return event
-        if self.signals and wants & (EVENT | REPLY):
-            return self.signals.pop(0)
-        return self.ended
-
-    def next_event(self):
-        if self.events:
-            return self.events.popleft()
-        return None if self.connection.streams else self.connection.pull()
-
-    async def wait(self, wants: int, timeout):
-        self.waiting = wants
-        if timeout is not None:
-            self.deadline = self.connection.arm(timeout)
-        return await WAIT
-
-    # the story
-
-    def start(self, story):
-        self.story = story
-        self.step(None)
-
-    def wake(self):
-        """Something may have come that the story waits for."""
-        if self.running or not self.waiting:
-            return
-        try:
-            item = self.take(self.waiting)
-        except ProtocolError as error:
-            self.step(None, error)
-        else:
-            if item is not None:
-                self.step(item)
-
-    def step(self, value, error=None):
-        self.running, self.waiting, self.deadline = True, 0, None
-        try:
-            yielded = self.story.send(value) if error is None else self.story.throw(error)
-        except StopIteration:
-            self.running = False
-            self.over()
-        except Exception:
-            self.running = False
-            self.connection.log.failure("the story of {peer} failed", peer=self.connection.peer)
-            self.abort("a fault of the server's own")
-            self.over()
-        else:
-            self.running = False
-            if yielded is not WAIT:             # a layer's Deferred: the round trip of a send
-                yielded.addCallbacks(self.step, lambda failure: self.step(None, failure.value))
-
-    def over(self):
-        """The story has ended."""
-        self.story = None
-        self.forget()
-        self.connection.finished(self)
-
-    def signal(self, item):
-        self.signals = (self.signals or []) + [item]
-        self.wake()
-
     # the application
 
     def deliver(self, item):
@@ -172,6 +92,8 @@ class Link:
                 return
         elif item.__class__ is Taken and not self.curious:
             return                              # the owner is noted; few stories want to hear of it
+        if self.story is None:
+            return
         if self.waiting & REPLY and not self.running and not self.box:
             self.step(item)                     # the common case: the story waits for just this
             return
@@ -189,6 +111,8 @@ class Link:
         """The event that a reply is, or None where it is only the bridge's business."""
         if "handled" in message:
             self.credit(message["handled"])
+        if "state" in message and self.tenure is not None:
+            self.tenure.leave(message["state"])
         if message.get("type") in OURS:
             return None
         try:
@@ -206,6 +130,8 @@ class Link:
             return
         full = not self.room
         self.handled = handled
+        if self.tenure is not None:
+            self.tenure.handled(handled)
         if full and self.room:
             self.deliver(HANDLED)
 
@@ -217,6 +143,8 @@ class Link:
             encoded["deadline"] = deadline
         counted = channel is None
         if counted:
+            if self.tenure is not None and not self.tenure.asked and (self.owner is not None or self.tenure.vacant):
+                return await self.tenure.send(encoded)
             channel = self.owner or form.channel
             encoded["order"] = self.order
         layer, until, pause = self.connection.factory.exchange.layer, self.now() + patience, 0.01
@@ -237,7 +165,8 @@ class Link:
 
     async def tell(self, message):
         layer = self.connection.factory.exchange.layer
-        if self.owner is None and not layer.listening(message.__message__.channel):
+        vacant = self.tenure is not None and self.tenure.vacant
+        if self.owner is None and not vacant and not layer.listening(message.__message__.channel):
             return
         try:
             await self.send(message)
@@ -280,6 +209,15 @@ class Link:
                 case _:
                     return item
 
+    async def open(self, message, timeout):
+        first = message.__message__.encode(message)
+        first["reply_channel"] = self.reply_channel
+        self.tenure = Tenure(self, first, self.now() + timeout)
+        try:
+            return await self.ask(message, timeout)
+        finally:
+            self.tenure.asked = self.curious = False
+
     def renew(self):
         self.forget()
         self.box, self.boxed = None, 0
@@ -296,7 +234,10 @@ class Link:
         return self.connection.write(event, self)
 
     def become(self, name, event):
+        if not self.connection.admit(name):
+            return False
         self.successor = (name, event)
+        return True
 
     def close(self, reason="", linger=False):
         self.connection.close(reason, linger)

@@ -21,6 +21,8 @@ COMMON = (
     ("access-log", "", "file for access lines in the common log format; - for standard output"),
     ("max-message", 2 * 1024 * 1024, "bytes a message to the workers may have"),
     ("max-buffer", 16 * 1024 * 1024, "bytes that may wait for a peer that does not read, before its connection is ended"),
+    ("resume-timeout", 60.0, "seconds that a connection waits for a worker when its own is gone, before it is ended"),
+    ("credit", 64, "messages that may be out to the worker that owns a connection, before its socket is read no further"),
     ("grace", 10.0, "seconds that connections get to finish when the server is stopped"),
 )
 LAYER = ("a channel layer, as a URL: local: or local:/path/of/a.sock (a hub on a Unix socket), memory:, redis://..., "

@@ -36,7 +36,7 @@ class ConnectionFactory(ServerFactory):
         self.access = access
         self.admission = admission or Admission(interface.name)
         self.connections = set()
-        self.siblings, self.empty = {}, None
+        self.siblings, self.empty, self.purpose = {}, None, interface.name
 
     def buildProtocol(self, addr):
         host = getattr(addr, "host", None)
@@ -53,10 +53,15 @@ class ConnectionFactory(ServerFactory):
 
     def left(self, connection):
         self.connections.discard(connection)
-        self.admission.left(connection.host)
+        for admission in connection.admissions:
+            admission.left(connection.host)
         if self.empty is not None and not self.connections:
             self.empty.callback(None)
             self.empty = None
+
+    @property
+    def upgrades(self) -> dict[bytes, str]:
+        return {sibling.interface.token: name for name, sibling in self.siblings.items() if sibling.interface.token}
 
     def sibling(self, name):
         """The factory of the interface to which a connection is handed over (`link.become`)."""
@@ -88,7 +93,8 @@ class InterfaceServer(Service):
         admissions = {name: Admission(name, limits["max-connections"], limits["max-per-address"])
                       for name, limits in self.options.listener.items()}
         for layer in self.options.layers:
-            self.exchanges[layer] = Exchange(None, self.reactor, common["max-buffer"])
+            self.exchanges[layer] = Exchange(None, self.reactor, common["max-buffer"], common["resume-timeout"],
+                                             common["credit"])
             siblings = {name: self.factory(interface, layer, admissions.get(name))
                         for name, interface in self.options.interfaces.items()}
             for name, factory in siblings.items():
@@ -96,7 +102,7 @@ class InterfaceServer(Service):
                 self.factories[layer, name] = factory
         for name, text, layer in self.options.listen:
             try:
-                self.now(endpoint(self.reactor, text).listen(self.factories[layer, name]), self.listens)
+                self.now(endpoint(self.reactor, text).listen(self.listener(layer, name, admissions)), self.listens)
             except Exception as error:      # an endpoint parser is a plugin too, and raises what it likes
                 self.fail(f"--{name} {text}: {error}")
 
@@ -104,6 +110,16 @@ class InterfaceServer(Service):
         return ConnectionFactory(
             interface, self.options.settings.get(interface.name), self.exchanges[layer],
             self.access.write if self.options.common["access-log"] else None, admission)
+
+    def listener(self, layer, name, admissions):
+        """A protocol that is reached by an upgrade is spoken behind HTTP, on a listener of its own too."""
+        factory = self.factories[layer, name]
+        if factory.interface.role != "upgrade":
+            return factory
+        http = self.factory(self.options.interfaces["http"], layer, admissions[name])
+        http.siblings, http.purpose = factory.siblings, name
+        self.factories[layer, f"http for {name}"] = http
+        return http
 
     def listens(self, port):
         send_at_once(port)

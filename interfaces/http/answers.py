@@ -108,6 +108,8 @@ class Writer:
         exchange.chunked = length is None and not exchange.bodiless and exchange.request.version == "1.1"
         body = exchange.body(event.body)
         exchange.persistent = persistent(exchange, event, own)
+        if status == 426 and b"upgrade" in own:         # RFC 9110 15.5.22: the one answer that must carry it
+            parts.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % own[b"upgrade"])
         parts.append(self.own_fields(exchange, length, event.date, own))
         parts.append(body)
         exchange.begun, self.complete, self.keep_alive = True, False, exchange.persistent

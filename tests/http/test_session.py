@@ -3,7 +3,7 @@ import pytest
 
 from interfaces.contract import ChannelFull, Gap, Unconfirmed
 from interfaces.http.plugin import HttpOptions, http
-from interfaces.http.session import COMMENT
+from interfaces.http.turn import COMMENT
 from interfaces.http.upload import PART, PARTS
 from interfaces.layers.memory import MemoryLayer
 from interfaces.testing import Peer
