@@ -12,6 +12,7 @@ from interfaces.contract import ChannelFull, MessageTooLarge
 from interfaces.layers import wire_local as wire
 from interfaces.layers.door import Door, Place, Stream
 from interfaces.layers.memory import MemoryLayer
+from interfaces.layers.presence import Said
 from interfaces.layers.shared import MIB, BadName
 
 PROCESS = re.compile(r"[a-zA-Z\d\-_.]{1,90}", re.ASCII)     # channel names are under 100 characters
@@ -35,7 +36,8 @@ class Worker(protocol.Protocol):
         self.boxed = 0
         self.actions = {wire.LISTEN: self.listen, wire.STARTED: self.started, wire.WITHDRAW: self.withdraw,
                         wire.SEND: self.send, wire.GROUP_ADD: self.group_add, wire.GROUP_DISCARD: self.group_discard,
-                        wire.GROUP_SEND: self.group_send, wire.FLUSH: self.flush, wire.STATISTICS: self.statistics}
+                        wire.GROUP_SEND: self.group_send, wire.FLUSH: self.flush, wire.STATISTICS: self.statistics,
+                        wire.PRESENT: self.present, wire.ABSENT: self.absent, wire.MEMBERS: self.members}
 
     def connectionMade(self):
         self.layer.workers.add(self)
@@ -153,10 +155,36 @@ class Worker(protocol.Protocol):
         if not self.paused:         # else what is written would grow without bounds; who asks reads
             self.transport.write(wire.frame(wire.FIGURES, "", wire.pack(self.layer.statistics())))
 
-    def result(self, number: int, code: int) -> None:
-        self.transport.write(wire.frame(wire.RESULT, "", wire.RESULT_HEAD.pack(number, code)))
+    def present(self, group: str, payload: bytes) -> None:
+        member, channel, info, notify = wire.fields(payload[4:], str, str, bytes, bool)
+        try:
+            found = wire.pack([self.layer.presence.join(self.process, group, (member, channel), Said(info, notify))])
+            code = wire.OK
+        except ChannelFull:
+            code, found = wire.FULL, b""
+        except BadName:
+            code, found = wire.BAD_NAME, b""
+        self.result(wire.CREDIT.unpack_from(payload)[0], code, found)
+
+    def absent(self, group: str, payload: bytes) -> None:
+        member, channel = wire.fields(payload[4:], str, str)
+        last = self.layer.presence.leave(group, member, channel)
+        self.result(wire.CREDIT.unpack_from(payload)[0], wire.OK, wire.pack([last]))
+
+    def members(self, group: str, payload: bytes) -> None:
+        after, most = wire.fields(payload[4:], int, int)
+        page = self.layer.presence.page(group, after, most)
+        self.result(wire.CREDIT.unpack_from(payload)[0], wire.OK, wire.pack(page))
+
+    def result(self, number: int, code: int, found: bytes | None = None) -> None:
+        """`found`: of a PRESENCE."""
+        kind = wire.RESULT if found is None else wire.PRESENCE
+        if kind == wire.PRESENCE and not number:
+            return
+        frame = wire.frame(kind, "", wire.RESULT_HEAD.pack(number, code) + (found or b""))
+        self.transport.write(frame)
         if self.paused:
-            self.boxed += 19        # bytes of such a frame
+            self.boxed += len(frame)
             if self.boxed > UNREAD_RESULTS and not self.deaf:
                 self.deaf = True
                 self.transport.stopReading()

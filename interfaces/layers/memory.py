@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from interfaces.contract import DONE, ChannelFull, Deliver, Done, Lost, MessageTooLarge, Taken
 from interfaces.layers.groups import Groups, process_of
+from interfaces.layers.presence import Presence
 from interfaces.layers.shared import NAME, BadName, Limits, Message, Reader, SharedChannels
 from interfaces.layers.wire_local import pack, unpack
 
@@ -30,6 +31,7 @@ class Address:
         """This connection is over: out of all groups, owned by nobody."""
         self.owners.pop(connection, None)
         self.layer.groups.forget(self.prefix, f"{self.prefix}!{connection}")
+        self.layer.presence.forget(f"{self.prefix}!{connection}")
 
     def claim(self, connection: str, reader: Reader | None) -> None:
         owners = self.owners.get(connection)
@@ -62,7 +64,7 @@ class MemoryLayer:
     def __init__(self, clock, **limits):
         self.clock, self.limits = clock, Limits(**limits)
         self.shared = SharedChannels(self.limits, clock.seconds())
-        self.groups = Groups()
+        self.groups, self.presence = Groups(), Presence(self)
         self.addresses: dict[str, Address] = {}
         self.processes: dict[str, Reader] = {}
         self.numbers = count()
@@ -123,6 +125,7 @@ class MemoryLayer:
         self.addresses.clear()
         self.processes.clear()
         self.shared, self.groups = SharedChannels(self.limits, self.clock.seconds()), Groups()
+        self.presence.close()
         return DONE
 
     def listening(self, channel: str) -> bool:
@@ -160,6 +163,7 @@ class MemoryLayer:
             return
         del self.processes[reader.process]
         self.groups.forget_process(reader.process)
+        self.presence.forget(reader.process)
         self.shared.leave(reader, self.clock.seconds(), doubtful)
         for address in list(self.addresses.values()):
             if address.abandon(reader):
@@ -221,9 +225,10 @@ class MemoryLayer:
         self.deal(group, self.checked(payload), (capacity, expiry))
 
     def clear(self) -> None:
-        """Channels' flush: drop all that waits, and all groups."""
+        """Channels' flush: drop all that waits, all groups, and who is in them."""
         self.shared.clear()
         self.groups = Groups()
+        self.presence.close()
 
     # What both sides rest on
 

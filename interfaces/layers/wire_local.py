@@ -6,7 +6,7 @@ one byte of kind, one byte of name length, the name (a channel, ASCII, under 100
 the kind explains. The hub forwards message payloads without decoding them.
 
 From a worker                      payload
-  HELLO                            msgpack {"version": 1, "process": "specific.<random>", "pid": int}; the first frame
+  HELLO                            msgpack {"version": 2, "process": "specific.<random>", "pid": int}; the first frame
   LISTEN    channel                CREDIT: n more messages of this channel may be pushed (n may be 0)
   STARTED   channel                CREDIT + owner: the n oldest pushed ones begin to run now; `owner` is the channel
                                    that owns their connections from now on, or empty (a plain consumer owns nothing)
@@ -17,14 +17,19 @@ From a worker                      payload
   GROUP_SEND  group                SEND_HEAD + message (capacity and expiry for its channels)
   FLUSH                            GROUP_HEAD (id, 0)
   STATISTICS                       empty: FIGURES answers (for `--check`; no worker needs it)
+  PRESENT   group                  CREDIT (id) + msgpack [member, channel, info, notify]: PRESENCE answers [first]
+  ABSENT    group                  CREDIT (id) + msgpack [member, channel]: PRESENCE answers [last]
+  MEMBERS   group                  CREDIT (id) + msgpack [after, most]: PRESENCE answers [count, next, [[member, info,
+                                   channels], ...]]; `next` is the `after` of the next page, or 0 where none follows
 From the hub
-  WELCOME                          msgpack {"version": 1, "server": prefix of the server's reply channels, "now": float,
+  WELCOME                          msgpack {"version": 2, "server": prefix of the server's reply channels, "now": float,
                                    "max_message": int}; a hub that refuses the worker adds "refused": why, and closes
   MESSAGE   channel                message
   MESSAGES                         msgpack [channel, ...] + message: one group message for several of its channels
   WITHDRAWN channel                empty: nothing more comes on this channel until the next LISTEN
   RESULT                           RESULT_HEAD (id, code)
   FIGURES                          msgpack of memory.MemoryLayer.statistics()
+  PRESENCE                         RESULT_HEAD + msgpack, or nothing where the code is not OK; id 0 wants none
 
 A worker writes STARTED before it runs anything (so a message that may have run is never given to another), and when
 that write fails it runs nothing; it reads its socket in order. At most once rests on these.
@@ -36,9 +41,10 @@ import tempfile
 
 import msgpack
 
-VERSION = 1
-(HELLO, LISTEN, STARTED, WITHDRAW, SEND, GROUP_ADD, GROUP_DISCARD, GROUP_SEND, FLUSH, STATISTICS) = range(1, 11)
-(WELCOME, MESSAGE, MESSAGES, WITHDRAWN, RESULT, FIGURES) = range(32, 38)
+VERSION = 2
+(HELLO, LISTEN, STARTED, WITHDRAW, SEND, GROUP_ADD, GROUP_DISCARD, GROUP_SEND, FLUSH, STATISTICS,
+ PRESENT, ABSENT, MEMBERS) = range(1, 14)
+(WELCOME, MESSAGE, MESSAGES, WITHDRAWN, RESULT, FIGURES, PRESENCE) = range(32, 39)
 OK, FULL, TOO_LARGE, BAD_NAME = range(4)
 
 HEAD = struct.Struct("!IBB")
@@ -48,6 +54,13 @@ GROUP_HEAD = struct.Struct("!II")
 RESULT_HEAD = struct.Struct("!IB")
 MAX_MESSAGE = 2 * 1024 * 1024        # messages.md, Sizes: what a sender may send
 MAX_FRAME = 16 * 1024 * 1024         # messages.md, Sizes: what a reader accepts
+
+# Presence, the same on Redis. All are guesses.
+MEMBER_BYTES = INFO_BYTES = 1024     # of a member's name in UTF-8, and of its info in msgpack
+PAGE = 1000                          # members in one answer, and
+PAGE_BYTES = 512 * 1024              # after how many bytes it ends: far below MAX_FRAME
+GRACE = 5.0                          # seconds before a leave is told: a page is loaded anew, a worker is replaced
+MANY = 100                           # changes of a group at once: more are told as one, or each costs all a message
 
 pack = msgpack.Packer(autoreset=True).pack
 
@@ -61,8 +74,22 @@ def frame(kind: int, name: str = "", payload: bytes = b"") -> bytes:
     return HEAD.pack(2 + len(encoded) + len(payload), kind, len(encoded)) + encoded + payload
 
 
+def changed(group: str, members: list[str], joined: bool, count: int) -> list[dict]:
+    """The messages that tell a group who has come, or gone; `count` are there now. A `member` of None: more than MANY."""
+    return [{"type": "presence.changed", "group": group, "member": member, "joined": joined, "count": count}
+            for member in (members if len(members) <= MANY else [None])]
+
+
 class FrameError(Exception):
     """What came isn't a frame. The connection can't go on."""
+
+
+def fields(data: bytes, *kinds: type) -> list:
+    """A msgpack list of values of these types. Raises ValueError."""
+    found = msgpack.unpackb(data)
+    if type(found) is not list or [type(value) for value in found] != list(kinds):
+        raise ValueError(f"in place of {', '.join(kind.__name__ for kind in kinds)}: {str(found)[:100]}")
+    return found
 
 
 class Frames:

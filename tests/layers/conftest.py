@@ -112,7 +112,7 @@ class FrameWorker(MemoryWorker):
         self.transport.protocol = self.protocol
         self.protocol.makeConnection(self.transport)
         self.number = 0
-        self.say(wire.HELLO, "", wire.pack({"version": 1, "process": process, "pid": 1}))
+        self.say(wire.HELLO, "", wire.pack({"version": wire.VERSION, "process": process, "pid": 1}))
         self.read()
 
     def say(self, kind, name, payload=b""):

@@ -72,7 +72,7 @@ class Peer:
         self.sock, self.frames, self.heard = sock, wire.Frames(), []
         sock.setblocking(False)
         if process:
-            self.say(wire.HELLO, "", wire.pack({"version": 1, "process": process, "pid": os.getpid()}))
+            self.say(wire.HELLO, "", wire.pack({"version": wire.VERSION, "process": process, "pid": os.getpid()}))
             self.expect(wire.WELCOME)
 
     @classmethod
@@ -357,10 +357,10 @@ def test_frames_are_the_same_however_they_are_cut():
 def test_a_worker_is_welcomed(layer, path):
     peer = Peer.at(path, None)
     address = opened(layer, lambda connection, item: None)
-    peer.say(wire.HELLO, "", wire.pack({"version": 1, "process": "specific.a", "pid": 1}))
+    peer.say(wire.HELLO, "", wire.pack({"version": wire.VERSION, "process": "specific.a", "pid": 1}))
     welcome = wire.unpack(peer.expect(wire.WELCOME))
     now = welcome.pop("now")
-    assert welcome == {"version": 1, "server": address.prefix, "max_message": wire.MAX_MESSAGE}
+    assert welcome == {"version": wire.VERSION, "server": address.prefix, "max_message": wire.MAX_MESSAGE}
     assert abs(now - REACTOR.seconds()) < 60
 
 
@@ -372,7 +372,7 @@ def opened(layer, deliver):
         return stop.value
 
 
-HELLO = wire.frame(wire.HELLO, "", wire.pack({"version": 1, "process": "specific.bad", "pid": 1}))
+HELLO = wire.frame(wire.HELLO, "", wire.pack({"version": wire.VERSION, "process": "specific.bad", "pid": 1}))
 GROUP, NONE = wire.GROUP_HEAD.pack(1, 0), wire.CREDIT.pack(0)
 LISTEN = wire.frame(wire.LISTEN, "http.request", wire.CREDIT.pack(1))
 BAD = {
@@ -441,14 +441,15 @@ def test_a_bad_name_is_answered(layer, path, kind, name, payload):
 
 
 @pytest.mark.parametrize("hello", [
-    {"version": 2, "process": "specific.a", "pid": 1}, {"process": "specific.a"},
-    {"version": 1, "pid": 1}, {"version": 1, "process": "a!b", "pid": 1}, {"version": 1, "process": "x" * 91, "pid": 1},
+    {"version": 1, "process": "specific.a", "pid": 1}, {"process": "specific.a"},
+    {"version": wire.VERSION, "pid": 1}, {"version": wire.VERSION, "process": "a!b", "pid": 1},
+    {"version": wire.VERSION, "process": "x" * 91, "pid": 1},
 ])
 def test_a_worker_that_is_refused_is_told_why(layer, path, hello, lines):
     peer = Peer.at(path, None)
     peer.say(wire.HELLO, "", wire.pack(hello))
     refused = wire.unpack(peer.expect(wire.WELCOME))["refused"]
-    assert ("install the same channels-interfaces on both sides" if hello.get("version") != 1 else "no name") in refused
+    assert ("install the same channels-interfaces on both sides" if hello.get("version") != wire.VERSION else "no name") in refused
     peer.is_cut_off()
     assert len([line for line in lines if refused in line]) == 1
 
@@ -456,7 +457,7 @@ def test_a_worker_that_is_refused_is_told_why(layer, path, hello, lines):
 def test_a_worker_cannot_be_the_server(layer, path):
     address = opened(layer, lambda connection, item: None)
     peer = Peer.at(path, None)
-    peer.say(wire.HELLO, "", wire.pack({"version": 1, "process": address.prefix, "pid": 1}))
+    peer.say(wire.HELLO, "", wire.pack({"version": wire.VERSION, "process": address.prefix, "pid": 1}))
     assert "refused" in wire.unpack(peer.expect(wire.WELCOME))
 
 
@@ -468,7 +469,7 @@ from interfaces.layers import wire_local as wire
 from interfaces.layers.conformance import run
 hub = socket.socket(socket.AF_UNIX)
 hub.connect(sys.argv[1])
-hub.sendall(wire.frame(wire.HELLO, "", wire.pack({"version": 1, "process": "specific.killed", "pid": os.getpid()})))
+hub.sendall(wire.frame(wire.HELLO, "", wire.pack({"version": wire.VERSION, "process": "specific.killed", "pid": os.getpid()})))
 hub.sendall(wire.frame(wire.LISTEN, "http.request", wire.CREDIT.pack(3)))
 print("ready", flush=True)
 frames, found = wire.Frames(), []
