@@ -53,13 +53,36 @@ request.
 - What nobody owns waits for its deadline, whatever happens to the worker that took its message. A plain consumer
   never owns: it may answer at once, later, or leave the request to a group, and may be restarted meanwhile.
 - An owner gets all further messages of the connection on its own channel, in order, sorted by `reply_channel`.
-- When the owner's process is lost, its clients are told at once: 502, or a cut connection if the answer had begun.
+- Elsewhere a reply claims it, with `receive_channel` (the owner's channel) and `epoch` (of the announcement that it
+  answers; 0, or absent, of the first). `receive_channel: None` gives the connection back. A message with a claim that
+  answers an older announcement is dropped whole: who was replaced must not come back.
+- When the owner's process is lost, its HTTP clients are told at once: 502, or a cut connection if the answer had begun.
   What it had been sent but had not begun goes to another worker. Nothing is ever run twice.
-- `interface.gone` (only `reply_channel`) tells an owner that the connection had ended before it was taken.
+- `interface.gone` (only `reply_channel`) tells an owner that the connection had ended before it was taken, or belongs
+  to another by now.
+
+## Change-over
+
+A long-lived connection (a WebSocket) stays when its owner goes. It is announced again on the channel of its first
+message, with all keys of that and `resumed: True`, `epoch` (1, 2, ...) and `state`, when
+
+- its owner gave it back, as `over_channels` does with all of its connections on SIGTERM;
+- its owner is lost. The `local:` layer tells at once; elsewhere the server sends `interface.ping` (`id`,
+  `reply_channel`) to the owner every 10 s, to be answered with `interface.pong` (`id`), and three misses are a loss;
+- the layer has lost its data, so that groups are joined again. Of workers that own nothing the message is the same,
+  and nothing need be claimed. In the format of Channels 1 there are no announcements: there the connection is ended.
+
+`state` is what the last owner left by `{"type": "interface.state", "state": ...}`, or by the key `state` of any reply:
+up to 64 KiB, or None. What the last owner was sent and had not `handled` is sent again, in order, numbered afresh, once
+a new owner has claimed the connection; but not after a crash, for it may have run. What the client says meanwhile
+waits. An `accept` on an open connection changes nothing, so that a consumer that knows nothing of all this survives: its
+`connect()` runs again. If the client leaves meanwhile the new owner is told the connect, what waited, and the
+disconnect. Where nobody claims the connection within `--resume-timeout` (60 s) it is ended: WebSocket 1012.
 
 ## Credit
 
-*Server to owner.* A window of messages may be out: 64, and 8 for an HTTP request whose body is under way. The owner
+*Server to owner.* A window of messages may be out: 64 (`--credit`) and 256 KiB of a long-lived connection, 8 for an HTTP
+request whose body is under way. The owner
 opens it again with `handled`, the `order` of the last message it has dealt with, on any reply, or by itself as
 `{"type": "interface.credit", "handled": N}`. While the window is closed the client's socket is not read.
 
@@ -76,6 +99,7 @@ bytes; over that the connection is ended ("slow").
 | question | no verdict until the deadline | channel full, or the layer is down | owner lost |
 |---|---|---|---|
 | `http.request` | 504 | 503 with `Retry-After` | 502 |
+| `websocket.connect` | 503 | 503 with `Retry-After` | it is asked again |
 
 Another protocol's question (`link.ask`) is refused as soon as nobody has listened to its channel for 2 seconds. HTTP
 waits: a deploy must pause browsers and not fail them. The deadline of an HTTP request is `--http-timeout` (120 s)
@@ -88,7 +112,7 @@ connection leaves all groups when it ends; a membership also ends after the laye
 for clients in groups of their own: a message that HTTP can't read ends a held request with 500.
 
 `interface.send` (below) is the form that belongs to no protocol. It answers a held HTTP request with its text, is one
-event on an event stream, and is ignored by any other answer that has begun.
+event on an event stream, and is ignored by any other answer that has begun. A WebSocket sends it as a message.
 
 ## Sizes, capacities, expiry
 

@@ -68,8 +68,8 @@ class Connection(protocol.Protocol):
     def dataReceived(self, data):
         if self.closing:
             return                          # a lingering close reads only to keep the peer from being reset
-        self.unpulled += len(data)
         owed = self.wire.receive(data)
+        self.unpulled += len(data)
         if owed:
             self.transport.write(owed)
             if not self.drained:                # a flood of questions from a peer that reads no answers
@@ -128,8 +128,11 @@ class Connection(protocol.Protocol):
 
     # the links
 
-    def begin(self, stream):
+    def begin(self, stream, event=None):
+        """`event`: what was read by another interface already."""
         link = self.links[stream] = Link(self, stream)
+        if event is not None:
+            link.events = deque([event])
         link.start(self.interface.session(link, self.factory.options, self.factory.shared))
         return link
 
@@ -158,9 +161,7 @@ class Connection(protocol.Protocol):
         unread = self.wire.unread()
         self.wire = self.interface.wire(self.factory.options)
         self.streams = getattr(self.wire, "streams", False)
-        link = self.links[None] = Link(self)
-        link.events = deque([event])
-        link.start(self.interface.session(link, self.factory.options, self.factory.shared))
+        self.begin(None, event)
         if unread and not self.closing:
             self.unpulled = 0
             self.dataReceived(unread)

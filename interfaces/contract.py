@@ -34,7 +34,12 @@ class Unconfirmed(LayerDown):
 
 
 class NoVerdict(Exception):
-    """Nobody answered a question in time. The story gives the protocol's refusal."""
+    """Nobody answered a question in time. The story gives the protocol's refusal. `heard`: a worker has the question, or may
+    have it; it is owed the end of the story."""
+
+    def __init__(self, reason: str, heard: bool = True):
+        super().__init__(reason)
+        self.heard = heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,26 @@ class Upgrade:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """What a carried protocol answers to the request that opens it (docs/fallback.md). `accepted`: it is open."""
+    status: int
+    headers: list
+    body: bytes
+    accepted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What is left of a carried connection that is over: the last entry for its page, or b""."""
+    last: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The carried connection that a request waits for has something to say, takes more, or is over."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unreadable:
     """A reply came that fits no format (it was logged and counted). The story gives its protocol's internal error."""
     reason: str = ""
@@ -127,6 +152,18 @@ class Wire(Protocol):
     def unread(self) -> bytes: ...
 
 
+class CarriedWire(Wire):
+    """The wire of a connection that requests of HTTP carry. First it receives the body of the request that opens it, then
+    the bodies of those that say something, each whole, or b"" where a request says only that the page lives. `receive` may
+    raise ProtocolError with a status of HTTP: then nothing of that body is taken, and the connection goes on.
+    `encode` gives Answered, or an entry for the page (one line of JSON), b"" to ask for a sign of life, or None: nothing."""
+    most: int                                                    # bytes that a body may have
+    over: bool                                                   # the page has said its last word, and reads no more
+
+    def oversize(self) -> None:
+        """A body was larger than that. The next pull raises ProtocolError."""
+
+
 class Link(Protocol):
     """All that a story can do. One per connection, or one per stream where a protocol multiplexes.
 
@@ -145,6 +182,7 @@ class Link(Protocol):
     window: int                       # messages that may be out to an owner (messages.md, Credit); a story may set it
     room: bool                        # the owner's window has room for another message, and there is an owner or need be none
     upgrades: dict[bytes, str]        # what `become` can name, by the token of HTTP's Upgrade field
+    carriages: dict[bytes, str]       # what `carry` can name, by the query's parameter that asks for it
     purpose: str                      # the interface that this listener is for: its own, or one that is reached by an upgrade
 
     # Each wait gives what comes first: an event of the wire (where events are waited for), a reply or Taken, Handled, Lost,
@@ -167,6 +205,9 @@ class Link(Protocol):
     def renew(self): ...                                         # a fresh reply channel: a late reply never reaches what comes
     def become(self, name: str, event) -> bool: ...              # another interface goes on from this event, unread bytes
         # too, once this story returns. False: it has no room for another connection
+    def carry(self, name: str, event, body: bytes): ...          # another interface begins on a Carrier (carrier.py), which
+        # this request opens; it waits for Ready in `reply`. None: there is no room for another connection
+    def carrier(self, name: str, session: str): ...              # the Carrier of a session, Ended, or None
     def close(self, reason: str = "", linger: bool = False): ... # after what was written has gone out
     def abort(self, reason: str): ...                            # at once, whatever is still to be written
     def log(self, text: str): ...                                # one line about this connection
@@ -239,6 +280,8 @@ class Interface:
     role: str = "listen"                                         # "listen" | "connect" | "upgrade"
     shared: Callable[[Any], Any] | None = None
     token: bytes = b""                                           # by which HTTP's Upgrade field asks for it (role "upgrade")
+    carried: Callable[[Any], CarriedWire] | None = None          # its wire where requests of HTTP carry it; None: never
+    warning: str = ""                                            # for the log, when it is served
     alpn: tuple[bytes, ...] = ()                                 # its names in TLS (RFC 7301), best first
 
 

@@ -14,7 +14,7 @@ from dataclasses import MISSING, fields
 
 from interfaces.bridge import READ_AHEAD
 from interfaces.contract import Gap
-from interfaces.schema import NEUTRAL, Address, BadMessage, Headers, kind
+from interfaces.schema import NEUTRAL, Address, BadMessage, Closing, Headers, kind
 from interfaces.testing import ONE_READ, App, Peer
 
 ACTIONS = 30            # of one storm: enough for several requests and their bad days
@@ -44,6 +44,8 @@ def value(wanted, dice):
         return dice.random() < 0.5
     if wanted in (int, float):
         return dice.choice((200, 200, 200, 204, 304, 404, 500, 0, 1, 99, 600, -1, 2**40))
+    if wanted is Closing:
+        return dice.choice((True, True, False, 1000, 4000, 1006, 0))
     if wanted is Headers:
         return [[dice.choice(NASTY_NAMES), str(dice.choice((3, "a", "close", "x\r\ny"))).encode()]
                 for _ in range(dice.randrange(4) * (dice.random() < 0.3))]
@@ -61,15 +63,20 @@ def pieces(data: bytes, dice: random.Random) -> list[bytes]:
 
 
 class Storm:
-    """One peer, one application and one clock, at random."""
+    """One peer, one application and one clock, at random. `through`: (the interface whose upgrade leads here, what a peer
+    says to it first)."""
 
-    def __init__(self, interface, corpus, seed):
+    def __init__(self, interface, corpus, seed, through=None):
         self.dice = dice = random.Random(seed)
         self.corpus = corpus
         self.spellings = (*interface.replies, NEUTRAL)
-        self.peer = Peer(interface, adopts=dice.random() < 0.5, capacity=dice.choice((1, 5000)))
+        first, opening = through or (interface, b"")
+        self.peer = Peer(first, adopts=dice.random() < 0.5, capacity=dice.choice((1, 5000)),
+                         siblings=[interface] if through else [])
+        self.peer.says(opening)
         self.taken = []         # reply channels the application may still reply to
         self.apps = [self.peer.app]
+        self.lossy = False      # an application died, or the layer lost messages: `order` may have gaps
 
     def run(self):
         doings = (self.says, self.says, self.says, self.takes, self.takes, self.replies, self.replies, self.replies,
@@ -119,12 +126,14 @@ class Storm:
             self.peer.settle()
         elif happens < 0.3:
             self.peer.app.dies()
+            self.lossy = True
             self.peer.app = App(self.peer.layer, self.peer.sends, self.dice.random() < 0.5)
             self.apps.append(self.peer.app)
         elif happens < 0.4:
             self.peer.leaves()
         elif happens < 0.5:
             self.peer.exchange.deliver("", Gap(self.dice.random() < 0.5))
+            self.lossy = True
             self.peer.settle()
 
     def bounded(self):
@@ -134,21 +143,22 @@ class Storm:
             assert link.boxed <= self.peer.exchange.max_buffer, "more waits for the peer than --max-buffer"
 
 
-def storm(interface, corpus, seed: int):
+def storm(interface, corpus, seed: int, through=None):
     """Run one storm and check every law. Raises AssertionError, with the seed."""
-    found = Storm(interface, corpus, seed)
+    found = Storm(interface, corpus, seed, through)
     try:
         found.run()
-        lawful(found.peer, [message for app in found.apps for message in app.heard], interface)
+        lawful(found.peer, [message for app in found.apps for message in app.heard], (interface, *(through or ())[:1]),
+               found.lossy)
     except AssertionError as error:
         raise AssertionError(f"seed {seed}: {error}") from error
 
 
-def lawful(peer: Peer, heard: list, interface):
+def lawful(peer: Peer, heard: list, interfaces, lossy: bool):
     assert not peer.log.faults, "".join(peer.log.faults)
     assert not traces(peer), f"left behind: {traces(peer)}"
     assert not peer.transport.late, f"{peer.transport.late} bytes were written after a close"
-    formats = {sent.__message__.name: sent.__message__ for sent in interface.sends}
+    formats = {sent.__message__.name: sent.__message__ for interface in interfaces for sent in interface.sends}
     orders, over = {}, set()
     for message in heard:
         channel = message["reply_channel"]
@@ -158,7 +168,8 @@ def lawful(peer: Peer, heard: list, interface):
             except BadMessage as error:
                 raise AssertionError(f"a message that does not fit its format: {error}") from error
         if "order" in message:
-            assert message["order"] == orders.get(channel, -1) + 1, f"order {message['order']} after {orders.get(channel)}"
+            follows = message["order"] - orders.get(channel, -1)
+            assert follows == 1 or lossy and follows > 1, f"order {message['order']} after {orders.get(channel)}"
             orders[channel] = message["order"]
             assert channel not in over, f"{message['type']} after the connection was said to be over"
         if message["type"].endswith(".disconnect"):
@@ -181,9 +192,11 @@ def traces(peer: Peer) -> list[str]:
     return left
 
 
-def dialogue(interface, cut: list[bytes], answer) -> tuple:
+def dialogue(interface, cut: list[bytes], answer, through=None) -> tuple:
     """What the peer hears and the application gets when these pieces are said and `answer(message)` answers."""
-    peer, got = Peer(interface), []
+    first, opening = through or (interface, b"")
+    peer, got = Peer(first, siblings=[interface] if through else []), []
+    cut = [opening, *cut] if opening else cut
     for piece in cut:
         peer.says(piece)
         while not peer.app.nothing():
@@ -195,13 +208,13 @@ def dialogue(interface, cut: list[bytes], answer) -> tuple:
     return peer.heard(), got, peer.ended
 
 
-def chunking(interface, data: bytes, answer, seed: int):
+def chunking(interface, data: bytes, answer, seed: int, through=None):
     """However the bytes are cut, the same is heard and got."""
-    whole = dialogue(interface, [data], answer)
+    whole = dialogue(interface, [data], answer, through)
     for cut in ([data[i:i + 1] for i in range(len(data))], pieces(data, random.Random(seed))):
-        assert dialogue(interface, cut, answer) == whole, f"cut into {len(cut)}: another dialogue for {data[:60]!r}"
+        assert dialogue(interface, cut, answer, through) == whole, f"cut into {len(cut)}: another dialogue for {data[:60]!r}"
 
 
-def check(interface, corpus, seeds):
+def check(interface, corpus, seeds, through=None):
     for seed in seeds:
-        storm(interface, corpus, seed)
+        storm(interface, corpus, seed, through)

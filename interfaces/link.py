@@ -43,6 +43,7 @@ class Link(Driven):
     stopping = property(lambda self: self.connection.stopping)
     upgrades = property(lambda self: self.connection.factory.upgrades)
     purpose = property(lambda self: self.connection.home.purpose)
+    carriages = property(lambda self: self.connection.factory.carriages)
 
     @property
     def room(self) -> bool:
@@ -189,7 +190,7 @@ class Link(Driven):
         channel, until = message.__message__.channel, self.now() + timeout
         layer = self.connection.factory.exchange.layer
         if self.owner is None and layer.deserted(channel) >= DESERTED:
-            raise NoVerdict("nobody listens")
+            raise NoVerdict("nobody listens", False)
         await self.send(message, deadline=until)
         self.curious, taken = True, self.owner is not None
         while True:
@@ -199,7 +200,7 @@ class Link(Driven):
                     taken = True
                 case Elapsed():
                     if self.now() >= until or not taken and layer.deserted(channel) >= DESERTED:
-                        raise NoVerdict("nobody answers")
+                        raise NoVerdict("nobody answers", taken or not layer.tells_taken)
                 case Lost() | Unreadable():
                     raise NoVerdict(item.__class__.__name__)
                 case Gap(everything) if everything and not taken:
@@ -238,6 +239,12 @@ class Link(Driven):
             return False
         self.successor = (name, event)
         return True
+
+    def carry(self, name, event, body):
+        return self.connection.factory.sibling(name).carriers.open(self, event, body)
+
+    def carrier(self, name, session):
+        return self.connection.factory.sibling(name).carriers.find(session)
 
     def close(self, reason="", linger=False):
         self.connection.close(reason, linger)

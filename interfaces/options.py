@@ -86,7 +86,7 @@ def methods(interfaces) -> dict:
     for name, default, help in COMMON:
         add(name, valued((None, name), parser(default, None), f"{help} [default: {default}]" if default != "" else help))
     for interface in interfaces.values():
-        if interface.role == "listen":
+        if interface.role != "connect":
             add(interface.name, valued((interface.name, None), str,
                 f"{interface.summary} Listen on a port, or on a Twisted endpoint such as tcp:8000:interface=127.0.0.1, "
                 "unix:/run/x.sock, ssl:443:privateKey=...:certKey=..., systemd:domain=INET:index=0. May be given again.",
@@ -178,7 +178,7 @@ class CommandLine(UsageOptions):
             return
         if not self.listen:
             raise UsageError("nothing to listen on: give at least one of "
-                             + ", ".join(f"--{i.name}" for i in self.interfaces.values() if i.role == "listen"))
+                             + ", ".join(f"--{i.name}" for i in self.interfaces.values() if i.role != "connect"))
         for name in self.layers.keys() - {layer for _, _, layer in self.listen}:
             raise UsageError(f"nothing listens for the layer {name or 'without a name'}"
                              + (f": --http {name}@8001" if name else ""))

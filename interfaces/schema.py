@@ -16,6 +16,7 @@ from typing import Any, NewType, Union, get_args, get_origin
 
 Headers = NewType("Headers", list)        # [[name bytes, value bytes], ...]
 Address = NewType("Address", list)        # [host, port]
+Closing = NewType("Closing", object)      # bool or int: ASGI 1's `close`
 Octets = bytes                            # for a class with a field named `bytes`, which hides the type from then on
 
 
@@ -59,6 +60,7 @@ KINDS = {
     bytes: ("{0}.__class__ is bytes", "bytes"),
     bool: ("{0}.__class__ is bool", "bool"),
     int: ("{0}.__class__ is int", "int"),
+    Closing: ("{0}.__class__ is bool or {0}.__class__ is int", "bool or int"),
     float: ("{0}.__class__ is float or {0}.__class__ is int", "float"),
     dict: ("{0}.__class__ is dict", "dict"),
     list: ("{0}.__class__ is list", "list"),

@@ -14,6 +14,7 @@ from zope.interface import implementer
 from interfaces.access import AccessLog
 from interfaces.admission import Admission
 from interfaces.bridge import Connection
+from interfaces.carrier import Carriers
 from interfaces.exchange import Exchange
 from interfaces.layers import open_layer
 from interfaces.options import endpoint, options_class
@@ -35,7 +36,7 @@ class ConnectionFactory(ServerFactory):
         self.log = Logger(namespace=f"interfaces.{interface.name}")
         self.access = access
         self.admission = admission or Admission(interface.name)
-        self.connections = set()
+        self.connections, self.carriers = set(), Carriers(self)
         self.siblings, self.empty, self.purpose = {}, None, interface.name
 
     def buildProtocol(self, addr):
@@ -62,6 +63,10 @@ class ConnectionFactory(ServerFactory):
     @property
     def upgrades(self) -> dict[bytes, str]:
         return {sibling.interface.token: name for name, sibling in self.siblings.items() if sibling.interface.token}
+
+    @property
+    def carriages(self) -> dict[bytes, str]:
+        return {b"%b-session" % name.encode(): name for name, other in self.siblings.items() if other.interface.carried}
 
     def sibling(self, name):
         """The factory of the interface to which a connection is handed over (`link.become`)."""
@@ -92,6 +97,9 @@ class InterfaceServer(Service):
         self.access = AccessLog(common["access-log"], self.reactor)
         admissions = {name: Admission(name, limits["max-connections"], limits["max-per-address"])
                       for name, limits in self.options.listener.items()}
+        for interface in self.options.interfaces.values():
+            if interface.warning:
+                Logger(namespace=f"interfaces.{interface.name}").warn("{text}", text=interface.warning)
         for layer in self.options.layers:
             self.exchanges[layer] = Exchange(None, self.reactor, common["max-buffer"], common["resume-timeout"],
                                              common["credit"])

@@ -184,7 +184,7 @@ class App:
 
 
 class Peer:
-    """One client of an interface, with an application behind it."""
+    """One client of an interface, with an application behind it. `siblings`: interfaces that it may go over to."""
 
     def __init__(self, interface, app=True, adopts=False, options=None, siblings=(), layer=MemoryLayer, **limits):
         self.clock = Clock()
@@ -199,10 +199,13 @@ class Peer:
         settings = options if options is not None or interface.options is None else interface.options()
         self.access, self.log = [], Record()
         self.factory = ConnectionFactory(interface, settings, self.exchange, self.access.append)
-        self.factory.log = self.log
-        self.factory.siblings = {other.name: ConnectionFactory(other, other.options and other.options(), self.exchange)
-                                 for other in siblings}
-        self.interface, self.sends = interface, [sent.__message__.channel for sent in interface.sends]
+        known = {interface.name: self.factory} | {
+            other.name: ConnectionFactory(other, other.options and other.options(), self.exchange, self.access.append)
+            for other in siblings}
+        for factory in known.values():
+            factory.siblings, factory.log = known, self.log
+        self.interface = interface
+        self.sends = [sent.__message__.channel for each in (interface, *siblings) for sent in each.sends]
         self.app = App(self.layer, self.sends, adopts) if app else None
         self.connects()
 

@@ -90,7 +90,7 @@ def test_a_strangers_interface_is_left_out(tmp_path):
     path = os.pathsep.join([str(ROOT), str(ROOT / "examples" / "finger"), str(tmp_path)])
     installed = subprocess.run([sys.executable, "-c", "from interfaces.registry import find; print(*find()[0])"],
                                env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=60)
-    assert installed.stdout.split() == ["finger", "http"], installed.stderr
+    assert installed.stdout.split() == ["finger", "http", "ws"], installed.stderr
     assert run_generator(tmp_path, PYTHONPATH=path).returncode == 0
     assert (tmp_path / "messages.md").read_text() == (ROOT / "docs" / "messages.md").read_text()
 
@@ -158,7 +158,7 @@ def project(tmp_path):
 def test_the_settings_and_the_asgi_file_of_the_readme_make_a_project(project):
     assert "no issues" in project("manage.py", "check")
     assert project("-c", "from mysite.asgi import application as made; "
-                         "print(type(made).__name__, made.slots, type(made.layer).__name__)") == (
+                         "print(type(made).__name__, made.layer.inbox.hostings["http.request"].slots, type(made.layer).__name__)") == (
         "OverChannels 16 LocalChannelLayer")
     assert "channels" in project("manage.py", "runworker", "--help")
 

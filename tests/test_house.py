@@ -62,7 +62,7 @@ def test_only_the_worker_imports_django_and_asyncio(path):
 def test_the_worker_never_imports_twisted(path):
     assert not foreign(path) & {"twisted", "zope"}, path
     pure = {"interfaces.schema", "interfaces.layers.redis_settings", "interfaces.layers.redis_url", "interfaces.layers.shared"}
-    pure |= {f"interfaces.layers.wire_{name}" for name in ("local", "redis", "channels", "classic", "values")}
+    pure |= {f"interfaces.layers.wire_{name}" for name in ("local", "redis", "channels", "classic", "values", "presence")}
     assert all(module in pure or module.startswith("interfaces.worker") for module in ours(path)), ours(path)
 
 

@@ -1,4 +1,5 @@
 """The laws over every interface that is installed: thousands of storms, each replayable by its seed."""
+import importlib
 import os
 import re
 from pathlib import Path
@@ -12,28 +13,30 @@ SEEDS = int(os.environ.get("CHANNELS_INTERFACES_SEEDS", "4000"))
 INTERFACES = find()[0]
 
 
-def corpus(name: str) -> list[bytes]:
-    """The bytes of tests/<room>/corpus.py, good and bad."""
-    scope = {}
-    source = Path(__file__).parent / name / "corpus.py"
-    exec(compile(source.read_text(), str(source), "exec"), scope)   # tests/ is no package
-    return list(scope["storm_corpus"]())
+def corpus(name: str) -> tuple[list[bytes], tuple | None]:
+    """The bytes of tests/<room>/corpus.py, good and bad; what leads to a room that is reached by an upgrade."""
+    module = importlib.import_module(f"tests.{name}.corpus")
+    through = (INTERFACES["http"], module.OPENING) if INTERFACES[name].role == "upgrade" else None
+    return list(module.storm_corpus()), through
+
+
+def answer(message):
+    return {"http.request": {"status": 200, "content": b"ok"}, "websocket.connect": {"accept": True}}.get(message["type"])
 
 
 @pytest.mark.parametrize("name", [name for name in INTERFACES if (Path(__file__).parent / name).exists()])
 def test_whatever_happens_the_laws_hold(name):
-    entries = corpus(name)
+    entries, through = corpus(name)
     for seed in range(SEEDS):
-        storm(INTERFACES[name], entries, seed)
+        storm(INTERFACES[name], entries, seed, through)
 
 
 @pytest.mark.parametrize("name", [name for name in INTERFACES if (Path(__file__).parent / name).exists()])
 def test_how_bytes_are_cut_changes_nothing(name):
-    def answer(message):
-        return {"status": 200, "content": b"ok"} if message["type"] == "http.request" else None
-    for seed, entry in enumerate(corpus(name)):
+    entries, through = corpus(name)
+    for seed, entry in enumerate(entries):
         if len(entry) < 5000:       # each byte is a step of its own
-            chunking(INTERFACES[name], entry, answer, seed)
+            chunking(INTERFACES[name], entry, answer, seed, through)
 
 
 def test_every_room_has_a_corpus():

@@ -1,5 +1,6 @@
 """One HTTP connection from first to last: a request, its answer, the next request; or another protocol in its place."""
 from interfaces.contract import Elapsed, ProtocolError, Upgrade
+from interfaces.http.carried import Carriage, asked
 from interfaces.http.origin import origin
 from interfaces.http.protocol import HeadBegun, Request
 from interfaces.http.turn import RETRY_AFTER, Turn, refuse
@@ -8,6 +9,11 @@ from interfaces.http.turn import RETRY_AFTER, Turn, refuse
 async def session(link, options, shared):
     try:
         while (request := await next_request(link, options)) is not None:
+            if request.query_string and (found := asked(link, request)) is not None:
+                if not await Carriage(link, options, request, found).run():
+                    return
+                link.renew()
+                continue
             if request.upgrade is not None or link.purpose != "http":
                 if await upgrade(link, options, request):
                     return

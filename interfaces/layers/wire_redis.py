@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 from interfaces.layers.shared import BadName
+from interfaces.layers import wire_presence
 from interfaces.layers.wire_local import MAX_FRAME
 from interfaces.layers.wire_values import NAMES, BadValue, Json, Msgpack, Seal
 
@@ -223,6 +224,11 @@ class RedisFormat:
         names = (member.decode("ascii", "replace") for member in result)
         return [name for name in names if len(name) < 100 and self.channel_name.fullmatch(name)]
 
+    def presence(self, script: Script, groups: Sequence[str], process: str, *args: str | bytes | int) -> Call:
+        """A call of PRESENT and so on, on the shard of the groups; wire_presence says what it gives."""
+        keys = [f"{self.prefix}:presence:{self.check_group(group)}" for group in groups]
+        return Call(script, keys, (*wire_presence.TIMES, process, *args))
+
     @staticmethod
     def scan(prefix: str, cursor: bytes | int = 0) -> tuple:
         """For a flush: go on with the cursor it gives until that is b"0", and UNLINK what `ours` leaves of the keys found.
@@ -231,7 +237,8 @@ class RedisFormat:
 
     def ours(self, keys: Iterable[bytes]) -> list[bytes]:
         """The keys that this format writes. With the default prefixes `asgi*` also finds the other format's."""
-        return [key for key in keys if self.owned.fullmatch(key)]
+        presence = re.compile(re.escape(self.prefix).encode() + rb":presence:[\w\-.]+(:[a-z]+)?")
+        return [key for key in keys if self.owned.fullmatch(key) or presence.fullmatch(key)]
 
     @property
     def owned(self) -> re.Pattern[bytes]:
@@ -250,6 +257,11 @@ MEMBERS = Script("""
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', redis.call('TIME')[1] - ARGV[1])
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 """)        # ARGV: group expiry. Gives the channels
+
+# Not among a format's `scripts`: only workers need them, and a worker sends again what a server doesn't know.
+LEASE = wire_presence.LEASE
+PRESENT, ABSENT = Script(wire_presence.JOIN), Script(wire_presence.LEAVE)
+LISTED, RENEWED = Script(wire_presence.LIST), Script(wire_presence.RENEW)
 
 
 class ServerClock:

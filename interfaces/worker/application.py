@@ -1,51 +1,80 @@
-"""`over_channels`: the ASGI application that a stock `manage.py runworker http.request` hosts."""
+"""`over_channels`: the ASGI application that a stock `manage.py runworker http.request websocket.connect` hosts."""
 import logging
+from dataclasses import dataclass
 
 from channels.layers import get_channel_layer
 from django.core.exceptions import ImproperlyConfigured
 
+from interfaces.worker import websocket
 from interfaces.worker.adoption import Adoption
 from interfaces.worker.asgi import AsgiRequests
-
 from interfaces.worker.homed import HomedLayer
+from interfaces.worker.lanes import THREADS
 from interfaces.worker.leaving import GRACE
+from interfaces.worker.sessions import Sessions
 from interfaces.worker.stock_layer import StockHost, is_stock
 from interfaces.worker.wsgi import Wsgi, WsgiRequests
 
 logger = logging.getLogger("interfaces.worker")
 CONCURRENCY = 100            # requests of an ASGI application at once, a guess: one that awaits is cheap
+CONNECTIONS = 10_000         # long-lived connections of a worker, a guess: 160 MB of stock consumers
+NO_SESSIONS = ("over_channels hosts no WebSocket on channels_redis: its buffers drop messages, and a connection could not be "
+               "given from one worker to the next. Use interfaces.worker.layers.RedisChannelLayer")
 
 
-def over_channels(application, *, layer: str = "default", concurrency: int = CONCURRENCY, grace: float = GRACE):
-    """`application` is a dict by protocol, {"http": Wsgi(...) or an ASGI 3 application}, or one ASGI 3 application.
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of `over_channels`."""
+    concurrency: int = CONCURRENCY
+    grace: float = GRACE
+    threads: int = THREADS
+    connections: int = CONNECTIONS
+    release: str | None = None
 
-    At most `concurrency` requests of an ASGI application run at once (of a Wsgi: its threads). On SIGTERM the worker
-    finishes what runs within `grace` seconds. A scope of another type than "channel" (Daphne or Uvicorn host it
-    directly, in development) goes straight to the application."""
-    return OverChannels(application, get_channel_layer(layer), concurrency, grace)
+    def __post_init__(self):
+        for name in ("concurrency", "threads", "connections"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"over_channels needs {name} of at least 1")
+
+
+def over_channels(application, *, layer: str = "default", **settings):
+    """`application` is a dict by protocol, {"http": Wsgi(...) or an ASGI 3 application, "websocket": an ASGI 3 application},
+    or one ASGI 3 application for all.
+
+    `settings`: at most `concurrency` (100) requests of an ASGI application, and as many handshakes, run at once (of a Wsgi:
+    its threads); at most `connections` (10,000) are open. Synchronous consumers run in `threads` (16) lanes: a connection stays
+    in one. On SIGTERM the worker finishes what runs, and gives its connections to other workers, within `grace` (8) seconds.
+    `release` names the code that runs, for a server that prefers the newest. A scope of another type than "channel" (Daphne
+    or Uvicorn host it directly, in development) goes straight to the application."""
+    return OverChannels(application, get_channel_layer(layer), Settings(**settings))
 
 
 class OverChannels:
-    """Messages of a channel layer in, requests of an application out. `requests`: those that run, by reply channel."""
+    """Messages of a channel layer in, requests and connections of an application out. `requests`: those that run, by reply
+    channel. `sessions`: the connections."""
 
-    def __init__(self, application, layer, concurrency: int, grace: float):
+    def __init__(self, application, layer, settings: Settings):
         if isinstance(application, dict) and not application:
             raise ImproperlyConfigured("over_channels needs an application")
-        self.application, self.layer, self.hosting = application, layer, None
+        self.application, self.layer, self.settings, self.hosting = application, layer, settings, None
         self.requests: dict[str, object] = {}
         self.late = 0                                    # messages dropped because the client had been answered already
-        http = application.get("http") if isinstance(application, dict) else application
-        kind = WsgiRequests if isinstance(http, Wsgi) else AsgiRequests
-        self.http = http and kind(self, http)
-        self.slots = http.threads if isinstance(http, Wsgi) else concurrency
+        http, socket = map(application.get, ("http", "websocket")) if isinstance(application, dict) else (application,) * 2
         if is_stock(layer):
-            self.layer = layer = StockHost(layer)
+            if isinstance(application, dict) and socket is not None:
+                raise ImproperlyConfigured(NO_SESSIONS)
+            self.layer, socket = StockHost(layer), None
         elif not isinstance(layer, HomedLayer):
             raise ImproperlyConfigured("over_channels needs a channel layer of interfaces.worker.layers, or channels_redis")
-        self.adoption = Adoption(layer)
+        self.http = http and (WsgiRequests if isinstance(http, Wsgi) else AsgiRequests)(self, http)
+        self.adoption = Adoption(self.layer)
+        self.layer.grace = settings.grace
+        self.sessions = None
         if http is not None:
-            layer.grace = grace
-            layer.inbox.host("http.request", self.slots)
+            self.layer.inbox.host("http.request", http.threads if isinstance(http, Wsgi) else settings.concurrency)
+        if socket is not None and not isinstance(socket, Wsgi):
+            self.sessions = Sessions(self, socket, websocket.WebSocket, websocket.scope_of)
+            self.layer.inbox.host("websocket.connect", min(settings.concurrency, settings.connections))
 
     async def __call__(self, scope, receive, send):
         if scope["type"] == "channel":
@@ -57,23 +86,43 @@ class OverChannels:
                 raise ValueError(f"No application configured for scope type {scope['type']!r}")
         return await application(scope, receive, send)
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The shared channels that a worker of this application is started with."""
+        return tuple(self.layer.inbox.hostings)
+
     async def serve(self, channel: str, receive) -> None:
         """The stock runworker's instance for one channel. Never ends: a new one is made only at the next message."""
-        take = self.hear
-        if channel == "http.request" and self.http is not None:
-            take, inbox = self.begin, self.layer.inbox
-            self.hosting = inbox.hostings[channel]
-            inbox.owned = self.hear
-            if self.server_lost not in inbox.on_lost:
-                inbox.on_lost.append(self.server_lost)
-            self.hosting.activate(self.begin)
-        while True:
-            message = await receive()
-            await self.layer.inbox.free(channel)
-            try:
-                take(message)
-            except Exception:
-                logger.exception("a message on %s could not be read", channel)
+        take = self.activate(channel)
+        try:
+            while True:
+                message = await receive()
+                await self.layer.inbox.free(channel)
+                try:
+                    take(message)
+                except Exception:
+                    logger.exception("a message on %s could not be read", channel)
+        finally:
+            if channel == "websocket.connect" and self.sessions is not None:
+                self.sessions.close()
+
+    def activate(self, channel: str):
+        """What is called with the messages of `channel`."""
+        inbox = self.layer.inbox
+        hosting = inbox.hostings.get(channel)
+        if hosting is None:
+            logger.error("a worker was started with %s, for which over_channels has no application%s", channel,
+                         f". {NO_SESSIONS}" if channel == "websocket.connect" and inbox is self.layer else "")
+            return self.hear
+        inbox.owned = self.hear
+        if self.server_lost not in inbox.on_lost:
+            inbox.on_lost.append(self.server_lost)
+        if channel == "http.request":
+            self.hosting = hosting
+            hosting.activate(self.begin)
+            return self.begin
+        self.sessions.activate(hosting)
+        return self.sessions.begin
 
     def begin(self, message: dict) -> None:
         """Start the request that `message` (http.request, messages.md 2) tells of."""
@@ -107,11 +156,18 @@ class OverChannels:
             self.layer.reply(request.reply_channel, {"type": "interface.credit", "handled": handled})
 
     def hear(self, message: dict) -> None:
-        """A further message for a request that runs: a part of its body, credit, the client's going."""
-        request = self.requests.get(message.get("reply_channel"))
-        if request is not None:
-            request.hear(message)
+        """A further message for a request or a connection that runs. One that is wrong must not cost those behind it."""
+        try:
+            request = self.requests.get(message.get("reply_channel"))
+            if request is not None:
+                request.hear(message)
+            elif self.sessions is not None:
+                self.sessions.hear(message)
+        except Exception:
+            logger.exception("a message of the interface server could not be read")
 
     def server_lost(self) -> None:
         for request in tuple(self.requests.values()):
             request.gone()
+        if self.sessions is not None:
+            self.sessions.server_lost()

@@ -13,17 +13,20 @@ SLOW = 0.25                  # seconds, a guess: what waited here as long had be
 
 
 class Waiters:
-    """Readers that wait, first come first served. What a cancelled one was given already goes back in front."""
+    """Readers that wait, first come first served. What a cancelled one was given already goes back in front.
+
+    Lists: an empty deque takes 600 bytes, and an idle consumer has one of these. To take the first of 10,000 costs 2 us."""
+    __slots__ = ("ready", "waiters")
 
     def __init__(self):
-        self.ready: deque[dict] = deque()
-        self.waiters: deque[asyncio.Future] = deque()
+        self.ready: list[dict] = []
+        self.waiters: list[asyncio.Future] = []
 
     def hand_out(self) -> None:
         while self.ready and self.waiters:
-            waiter = self.waiters.popleft()
+            waiter = self.waiters.pop(0)
             if not waiter.done():
-                waiter.set_result(self.ready.popleft())
+                waiter.set_result(self.ready.pop(0))
 
     async def wait(self) -> dict:
         waiter = asyncio.get_running_loop().create_future()
@@ -40,7 +43,7 @@ class Waiters:
             raise
 
     def put_back(self, message: dict) -> None:
-        self.ready.appendleft(message)
+        self.ready.insert(0, message)
         self.hand_out()
 
     def waits(self) -> None:
@@ -52,14 +55,15 @@ class Waiters:
 
 class Box(Waiters):
     """An own channel: keeps the oldest `capacity` messages; what comes beyond is dropped, and `put` says False."""
+    __slots__ = ("capacity", "since")
 
     def __init__(self, capacity: int, now: float):
         super().__init__()
-        self.capacity, self.since, self.closed = capacity, now, False
+        self.capacity, self.since = capacity, now
 
     async def take(self) -> dict:
         if self.ready and not self.waiters:
-            return self.ready.popleft()
+            return self.ready.pop(0)
         return await self.wait()
 
     def put(self, message: dict) -> bool:
@@ -93,7 +97,7 @@ class Listening(Waiters):
         if self.unstarted and not self.ready and not self.waiters:
             self.start(1)
         if self.ready and not self.waiters:
-            return self.ready.popleft()
+            return self.ready.pop(0)
         return await self.wait()
 
     def waits(self) -> None:

@@ -11,6 +11,7 @@ from channels.layers import BaseChannelLayer
 
 from interfaces.worker.home import Home, spare_home
 from interfaces.worker.leaving import GRACE
+from interfaces.worker.session import current
 
 logger = logging.getLogger("interfaces.worker")
 LOOP_ENDED = "the event loop that held the connection has ended"
@@ -59,6 +60,10 @@ class HomedLayer(BaseChannelLayer):
         kind = "" if prefix == "specific" else f"{prefix.rstrip('.')}."
         channel = f"{self.process}!{kind}{secrets.token_urlsafe(16)}"
         self.require_valid_channel_name(channel)
+        session = current.get(None)
+        if session is not None and session.channel is None and session.sessions.layer is self:
+            session.channel = channel                    # the first: a consumer asks for one before it reads anything
+            self.inbox.hosted[channel] = session
         return channel
 
     async def close(self) -> None:

@@ -28,7 +28,7 @@ class Hosting(Listening):
     def activate(self, begin: Callable[[dict], None]) -> None:
         if self.begin is None:
             self.begin = begin
-            ready, self.ready = self.ready, deque()
+            ready, self.ready = self.ready, []
             for message in ready:
                 begin(message)
             self.settle()

@@ -22,10 +22,12 @@ class Inbox:
         self.hostings: dict[str, object] = {}
         self.owned: Callable[[dict], None] | None = None            # called with what arrives for `owner`
         self.on_lost: list[Callable[[], None]] = []                 # called when the server went away
+        self.residents: list = []                                   # what a worker that leaves gives back first
 
     def start_afresh(self, process: str) -> None:
         self.process, self.owner = process, f"{process}!{secrets.token_urlsafe(16)}"
         self.boxes: dict[str, Box] = {}
+        self.hosted: dict[str, object] = {}              # sessions of hosted applications, by their own channel
         self.hostings = {name: self.new_hosting(name, old.slots) for name, old in self.hostings.items()}
         self.listenings: dict[str, object] = dict(self.hostings)
         self.dropped = 0
@@ -67,6 +69,8 @@ class Inbox:
         reader = self.reader(channel)
         if isinstance(reader, Box):
             reader.since = time.monotonic()
+            if channel in self.hosted:
+                self.hosted[channel].reads = True
         else:
             runworker.meet(self.layer, reader)
         try:
@@ -107,6 +111,10 @@ class Inbox:
         if channel == self.owner:
             if self.owned is not None:
                 self.owned(message)
+            return
+        if channel in self.hosted and str(message.get("type")).startswith("interface."):
+            if message["type"] == "interface.send":      # a stock consumer would end on a type that it has no method for
+                self.hosted[channel].push(message)
             return
         box = self.boxes.get(channel)
         if box is None:

@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import Future
 
 logger = logging.getLogger("interfaces.worker")
-CHANNELS = ("http.request",)
+CHANNELS = ("http.request", "websocket.connect")
 STOP_TIME = 5.0              # seconds, a guess: how long `stop` waits for the thread
 
 
@@ -63,7 +63,8 @@ class InProcess:
 
         application = await self.loop.run_in_executor(None, load)
         self.ready.set_result(application)
-        await Worker(application, list(self.channels), layer).arun()
+        hosted = getattr(application, "channels", self.channels)
+        await Worker(application, [channel for channel in self.channels if channel in hosted], layer).arun()
 
     def finish(self) -> None:
         tasks = asyncio.all_tasks(self.loop)

@@ -19,6 +19,7 @@ from interfaces.worker.connection import HIGH_WATER
 from interfaces.worker.home import HubHome
 from interfaces.worker.homed import HomedLayer, MessageTooLarge
 from interfaces.worker.hub_inbox import HubInbox
+from interfaces.worker.hub_presence import HubPresence
 
 __all__ = ["LocalChannelLayer", "MessageTooLarge"]
 
@@ -31,7 +32,7 @@ def __getattr__(name: str):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class LocalChannelLayer(HomedLayer):
+class LocalChannelLayer(HubPresence, HomedLayer):
     """The channel layer API of Channels 4, over the hub in the interface server.
 
     `send` raises ChannelFull, MessageTooLarge, TypeError (an invalid name), and ConnectionError when no server was
@@ -96,24 +97,26 @@ class LocalChannelLayer(HomedLayer):
     async def flush(self) -> None:
         """Forget every message and every group of the whole layer. For tests."""
         self.groups.clear()
+        self.present.clear()
         self.inbox.flush()
         await self.ask(wire.FLUSH, "", lambda number: wire.GROUP_HEAD.pack(number, 0))
 
-    async def ask(self, kind: int, name: str, payload) -> None:
-        """Write the frame with `payload(number)` and wait for its RESULT, on whatever loop."""
+    async def ask(self, kind: int, name: str, payload):
+        """Write the frame with `payload(number)` and wait for its RESULT, on whatever loop; gives what a PRESENCE holds."""
         home = self.settle()
         if home.loop is asyncio.get_running_loop():
-            code = await self.question(home, kind, name, payload)
+            code, found = await self.question(home, kind, name, payload)
         else:
-            code = await self.ask_across(home, self.question(home, kind, name, payload))
+            code, found = await self.ask_across(home, self.question(home, kind, name, payload))
         if code == wire.FULL:
             raise ChannelFull(f"{name} holds all it may")
         if code == wire.TOO_LARGE:
             raise MessageTooLarge(f"a message for {name} is larger than the layer carries")
         if code != wire.OK:
             raise ValueError(f"the interface server refuses the name {name} (code {code})")
+        return found
 
-    async def question(self, home: HubHome, kind: int, name: str, payload) -> int:
+    async def question(self, home: HubHome, kind: int, name: str, payload) -> tuple[int, bytes]:
         connection = await home.connected()
         self.last_id = number = self.last_id % 0xFFFFFFFF + 1
         self.results[number] = future = home.loop.create_future()
@@ -136,16 +139,17 @@ class LocalChannelLayer(HomedLayer):
         for group, channel in self.groups:
             head = wire.GROUP_HEAD.pack(0, max(1, int(self.group_expiry)))
             home.connection.write(wire.frame(wire.GROUP_ADD, group, head + channel.encode()))
+        self.come_again(home.connection)
         self.inbox.connected(home)
         self.say("up", "connected to the interface server at %s", self.where)
 
     def heard(self, home: HubHome, frames: list[tuple[int, str, bytes]]) -> None:
         for kind, name, payload in frames:
-            if kind == wire.RESULT:
-                number, code = wire.RESULT_HEAD.unpack(payload)
+            if kind == wire.RESULT or kind == wire.PRESENCE:
+                number, code = wire.RESULT_HEAD.unpack_from(payload)
                 future = self.results.get(number)
                 if future is not None and not future.done():
-                    future.set_result(code)
+                    future.set_result((code, payload[wire.RESULT_HEAD.size:]))
             elif home is self.home:                      # one that was left only waits for its results
                 self.inbox.frame(kind, name, payload)
         if home is self.home:

@@ -13,6 +13,7 @@ import threading
 logger = logging.getLogger("interfaces.worker")
 GRACE = 8.0                  # seconds; below the 10 s after which container runtimes send SIGKILL
 LOOK = 0.02                  # seconds between looks at what still runs, a guess
+LAST = 1.0                   # seconds before the end of the grace in which connections are given back whatever they do, a guess
 
 
 def prepare(layer, worker) -> None:
@@ -46,7 +47,9 @@ class Leaving:
         for name in channels:
             inbox.listenings[name].leaving = True
             inbox.listenings[name].withdraw()
-        while inbox.running or inbox.returning or not all(self.at_rest(name) for name in channels):
+        last = self.loop.time() + self.layer.grace - min(LAST, self.layer.grace / 2)
+        while (not all([resident.leave(self.loop.time() > last) for resident in inbox.residents])
+               or inbox.running or inbox.returning or not all(self.at_rest(name) for name in channels)):
             await asyncio.sleep(LOOK)
         if self.layer.home is not None:
             await self.layer.home.flushed()

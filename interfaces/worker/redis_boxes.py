@@ -49,7 +49,7 @@ class RedisListening(Waiters):
             self.start(1)
         if self.ready and not self.waiters:
             self.inbox.poke()
-            return self.ready.popleft()
+            return self.ready.pop(0)
         return await self.wait()
 
     def waits(self) -> None:
@@ -138,7 +138,7 @@ class RedisHosting(RedisListening):
             self.inbox.reads_own = True
             self.begin = begin
             while self.ready:
-                begin(self.ready.popleft())
+                begin(self.ready.pop(0))
             self.settle()
             self.inbox.poke()
 

@@ -21,19 +21,20 @@ from interfaces.worker.homed import HomedLayer, MessageTooLarge
 from interfaces.worker.redis_home import RedisHome
 from interfaces.worker.redis_hosts import read_hosts
 from interfaces.worker.redis_inbox import RedisInbox
+from interfaces.worker.redis_presence import PresenceHome, RedisPresence
 
 logger = logging.getLogger("interfaces.worker")
 SERVERS = 1000               # interface servers whose names are kept, a guess
 
 
-class RedisChannelLayer(HomedLayer):
+class RedisChannelLayer(RedisPresence, HomedLayer):
     """The channel layer API of Channels 4, over Redis 5 or newer. Each message is given to one reader, at most once.
 
     `send` raises ChannelFull (also when Redis is out of memory), MessageTooLarge, TypeError (an invalid name), and
     ConnectionError when there was no Redis for 5 s. `receive` never raises for Redis's sake: it waits until there is
     one again. A plain send to the reply channel of an interface server waits for no result: what it meets there is
     logged, and raised at the sends after it."""
-    make_home = RedisHome
+    make_home = PresenceHome
     adopts = True                        # no layer tells the server who runs a request: the worker says so itself
     reads_bodies = True
 
@@ -106,6 +107,7 @@ class RedisChannelLayer(HomedLayer):
     async def flush(self) -> None:
         """Forget every message and every group of the whole layer. For tests."""
         self.groups.clear()
+        self.leases.held.clear()
         self.inbox.flush()
         await self.ask(self.flushed)
 

@@ -26,6 +26,7 @@ class StockHost:
     all that wait for a process, so nothing but bodies is sent to this one (messages.md, Ownership)."""
     adopts, reads_bodies = False, True
     returning = False
+    residents = ()
 
     def __init__(self, layer):
         if len(layer.hosts) > 1:

@@ -28,13 +28,13 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def hosted(url: str, application, *, layer=None, wrap=over_channels, **options):
+async def hosted(url: str, application, *, layer=None, wrap=over_channels, channels=("http.request",), **options):
     """Gives a Server. `layer` is the worker's, by default ours."""
     worker_layer = layer or RedisChannelLayer(hosts=[url])
     before = channel_layers.set("default", worker_layer)
     server = Server(url)
     server.worker_layer = worker_layer
-    running = asyncio.ensure_future(StockWorker(wrap(application, **options), ["http.request"], worker_layer).arun())
+    running = asyncio.ensure_future(StockWorker(wrap(application, **options), list(channels), worker_layer).arun())
     try:
         yield server
     finally:

@@ -16,9 +16,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 @contextlib.asynccontextmanager
-async def runworker(path, shell: bool = False, **environment):
+async def runworker(path, shell: bool = False, channel: str = "http.request", **environment):
     """The process. In a background shell, if `shell`: there SIGINT is ignored."""
-    command = [sys.executable, "-m", "django", "runworker", "http.request"]
+    command = [sys.executable, "-m", "django", "runworker", channel]
     if shell:
         command = ["sh", "-c", '"$@" & wait $!', "sh", *command]
     process = await asyncio.create_subprocess_exec(
