@@ -76,7 +76,7 @@ async def lines(link, options, shared):
 
 @pytest.fixture
 def peer():
-    carried = Interface("lines", "", wire=None, session=lines, role="upgrade", token=b"lines", carried=Lines,
+    carried = Interface("lines", "", wire=Lines, session=lines, role="upgrade", token=b"lines", carried=Lines,
                         shared=lambda options: [])
     peer = Peer(http, siblings=[carried])
     peer.factory.siblings["lines"].log = peer.log

@@ -130,7 +130,8 @@ def test_workers_of_another_user_come_in_by_mode_and_group(house, patience):
                 os.setuid(user.pw_uid)
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.connect(str(hub))
-                sock.sendall(wire.frame(wire.HELLO, "", wire.pack({"version": wire.VERSION, "process": "specific.other", "pid": 1})))
+                hello = {"version": wire.VERSION, "process": "specific.other", "pid": 1}
+                sock.sendall(wire.frame(wire.HELLO, "", wire.pack(hello)))
                 welcomed = wire.Frames().feed(sock.recv(4096))[0][0] == wire.WELCOME
         finally:
             os._exit(0 if welcomed else 1)

@@ -683,59 +683,66 @@ def test_everything_was_lost(page):
 
 # Whatever happens
 
+class Storm:
+    """A page whose requests are cut at random, and which does as docs/fallback.md says."""
+
+    def __init__(self, seed):
+        self.dice, self.page = random.Random(seed), Page().opens()
+        self.heard, self.queue, self.told = [], [], []
+        self.said = self.replied = 0
+
+    def run(self):
+        for _ in range(40):
+            self.dice.choice((self.listens, self.says, self.replies))()
+            self.works()
+        while self.queue:
+            self.posts(lost=0)
+        while len(self.heard) < self.replied:
+            self.takes(self.page.polls(ack=len(self.heard)).entries)
+        self.works()
+        assert self.heard == [f"down {n + 1}" for n in range(self.replied)]
+        assert self.told == [f"up {n + 1}" for n in range(self.said)]
+        ends(self.page)
+
+    def listens(self):
+        streams = self.dice.random() < 0.5
+        answer = (self.page.streams if streams else self.page.polls)(ack=len(self.heard))
+        self.page.waits(self.dice.choice((0, 0, 1.0)))
+        if self.dice.random() < 0.4:
+            answer.leaves()
+        elif streams:
+            self.takes(event for event in answer.events() if len(event) == 2)
+        elif answer.whole:
+            self.takes(answer.entries)
+
+    def takes(self, entries):
+        for number, value in entries:
+            assert number == len(self.heard) + 1, "what was acknowledged came again, or something is missing"
+            self.heard.append(value)
+
+    def says(self):
+        if self.dice.random() < 0.7:
+            self.said += 1
+            self.queue.append([self.said, f"up {self.said}"])
+        self.posts(lost=0.5)
+
+    def posts(self, lost):
+        answer = self.page.posts_body(json.dumps(self.queue[:64]).encode(), ack=len(self.heard))
+        if self.dice.random() >= lost:
+            assert answer.status == 204
+            del self.queue[:64]
+
+    def replies(self):
+        self.replied += 1
+        self.page.app.replies(type_="websocket.send", text=f"down {self.replied}")
+
+    def works(self):
+        while not self.page.app.nothing():
+            message = self.page.app.got()
+            if message["type"] == "websocket.receive":
+                self.told.append(message["text"])
+
+
 def test_storms_leave_nothing_lose_nothing_and_double_nothing():
     for seed in range(150):
-        storm(seed)
-
-
-def storm(seed):
-    """A page whose requests are cut at random, and which does as the page of docs/fallback.md says."""
-    dice, page = random.Random(seed), Page()
-    page.opens()
-    heard, sent, queue, taken, told_texts = [], 0, [], 0, []
-
-    def listens():
-        nonlocal heard
-        ack = len(heard)
-        answer = dice.choice((page.polls, page.streams))(ack=ack)
-        page.waits(dice.choice((0, 0, 1.0)))
-        if dice.random() < 0.4:
-            return answer.leaves()
-        if answer.status == 200:
-            new = answer.events() if answer.fields[b"content-type"] == b"text/event-stream" else [
-                tuple(entry) for entry in (answer.entries if answer.whole else [])]
-            for number, *value in new:
-                if number == len(heard) + 1:
-                    heard.append(value[0])
-                else:
-                    assert not isinstance(number, int) or number <= len(heard)
-        return None
-
-    def says():
-        nonlocal sent
-        if dice.random() < 0.7:
-            sent += 1
-            queue.append([sent, f"up {sent}"])
-        answer = page.posts_body(json.dumps(queue[:64]).encode(), ack=len(heard))
-        if dice.random() < 0.5 and answer.status == 204:
-            del queue[:64]
-
-    def replies():
-        nonlocal taken
-        taken += 1
-        page.app.replies(type_="websocket.send", text=f"down {taken}")
-
-    for _ in range(40):
-        dice.choice((listens, says, replies))()
-        while not page.app.nothing():
-            told_texts.append(page.app.got("websocket.receive")["text"])
-    while queue:
-        assert page.posts_body(json.dumps(queue[:64]).encode()).status == 204
-        del queue[:64]
-    while len(heard) < taken:
-        heard += [value for number, value in page.polls(ack=len(heard)).entries]
-    while not page.app.nothing():
-        told_texts.append(page.app.got("websocket.receive")["text"])
-    assert heard == [f"down {n + 1}" for n in range(taken)]
-    assert told_texts == [f"up {n + 1}" for n in range(sent)]
-    ends(page)
+        Storm(seed).run()
