@@ -21,6 +21,8 @@ COMMON = (
     ("access-log", "", "file for access lines in the common log format; - for standard output"),
     ("max-message", 2 * 1024 * 1024, "bytes a message to the workers may have"),
     ("max-buffer", 16 * 1024 * 1024, "bytes that may wait for a peer that does not read, before its connection is ended"),
+    ("prefer-release", False, "give what is new to the workers of the newest release alone (over_channels(..., release=...)), "
+     "so that a deploy drains the old one by itself"),
     ("resume-timeout", 60.0, "seconds that a connection waits for a worker when its own is gone, before it is ended"),
     ("credit", 64, "messages that may be out to the worker that owns a connection, before its socket is read no further"),
     ("grace", 10.0, "seconds that connections get to finish when the server is stopped"),
@@ -84,7 +86,8 @@ def methods(interfaces) -> dict:
     add("check", switch((None, "check"), "Check the layers and their settings, print a line for each finding, and exit: "
                                          "with 1 when something is wrong."))
     for name, default, help in COMMON:
-        add(name, valued((None, name), parser(default, None), f"{help} [default: {default}]" if default != "" else help))
+        add(name, switch((None, name), help) if default is False else
+            valued((None, name), parser(default, None), f"{help} [default: {default}]" if default != "" else help))
     for interface in interfaces.values():
         if interface.role != "connect":
             add(interface.name, valued((interface.name, None), str,

@@ -149,7 +149,8 @@ class InterfaceServer(Service):
             for name, exchange in self.exchanges.items():
                 exchange.layer = open_layer(
                     self.options.layers[name], self.reactor, mode=int(common["local-mode"], 8),
-                    group=common["local-group"] or None, max_message=common["max-message"])
+                    group=common["local-group"] or None, max_message=common["max-message"],
+                    prefer_release=common["prefer-release"])
                 if common["app"]:
                     self.host(common["app"], exchange.layer)
                 self.now(ensureDeferred(exchange.open()))

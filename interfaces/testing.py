@@ -125,7 +125,7 @@ class Record:
 
 class App:
     """The application behind a memory layer: it takes every message that the interface sends to a shared channel."""
-    paused = False
+    paused, rank = False, 0
     process = "specific.test"
 
     def __init__(self, layer, channels, adopts=False):

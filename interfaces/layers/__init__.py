@@ -9,7 +9,7 @@ KNOWN = ("local: (a hub for the workers of this machine), local:/path/of/a.sock,
 
 def open_layer(url: str | Configured, reactor, **settings):
     """The layer that a URL or CHANNEL_LAYERS names, not listening yet. Settings: `mode`, `group` of the hub's socket,
-    and shared.Limits. Raises ValueError."""
+    `prefer_release`, and shared.Limits. Raises ValueError."""
     from interfaces.layers import wire_local
     from interfaces.layers.local import LocalLayer
     if isinstance(url, Configured):
@@ -34,4 +34,5 @@ def open_layer(url: str | Configured, reactor, **settings):
 
 def open_redis(reactor, where: RedisSettings, settings: dict):
     from interfaces.layers.redis import RedisLayer
-    return RedisLayer(reactor, where, **{name: settings[name] for name in settings.keys() - {"mode", "group"}})
+    hub = {"mode", "group", "prefer_release"}
+    return RedisLayer(reactor, where, **{name: settings[name] for name in settings.keys() - hub})

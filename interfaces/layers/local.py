@@ -13,6 +13,7 @@ from interfaces.layers import wire_local as wire
 from interfaces.layers.door import Door, Place, Stream
 from interfaces.layers.memory import MemoryLayer
 from interfaces.layers.presence import Said
+from interfaces.layers.releases import Releases
 from interfaces.layers.shared import MIB, BadName
 
 PROCESS = re.compile(r"[a-zA-Z\d\-_.]{1,90}", re.ASCII)     # channel names are under 100 characters
@@ -30,7 +31,7 @@ class Worker(protocol.Protocol):
 
     def __init__(self, layer: "LocalLayer"):
         self.layer, self.frames = layer, wire.Frames()
-        self.process, self.pid = "", 0
+        self.process, self.pid, self.release, self.rank = "", 0, None, 0
         self.paused = self.failed = self.deaf = False
         self.boxes: dict[str, list[int]] = {}       # while paused: channel -> [messages, bytes]
         self.boxed = 0
@@ -76,6 +77,7 @@ class Worker(protocol.Protocol):
             raise wire.FrameError("it did not begin with HELLO")
         process, version, pid = said.get("process"), said.get("version"), said.get("pid")
         self.pid = pid if isinstance(pid, int) else 0
+        self.release = said.get("release") if isinstance(said.get("release"), str) else None
         if version != wire.VERSION:
             self.refuse(f"it speaks version {version!r} of the hub's frames, and the server version {wire.VERSION}: "
                         "install the same channels-interfaces on both sides")
@@ -238,8 +240,10 @@ class Worker(protocol.Protocol):
 class LocalLayer(MemoryLayer):
     """A memory layer that workers reach: at `path` after `listen()`, over `attach_socket(sock)`, or both."""
 
-    def __init__(self, reactor, path: str | None, mode: int = 0o600, group: str | None = None, **limits):
+    def __init__(self, reactor, path: str | None, mode: int = 0o600, group: str | None = None, prefer_release: bool = False,
+                 **limits):
         super().__init__(reactor, **limits)
+        self.releases = Releases(prefer_release)
         if self.limits.max_message > wire.MAX_FRAME - MIB:
             raise ValueError(f"a message can't be larger than {wire.MAX_FRAME - MIB} bytes: it must fit into a frame")
         self.place = Place(path, mode, group) if path else None
@@ -264,7 +268,7 @@ class LocalLayer(MemoryLayer):
         before = self.processes.get(process)
         if before is not None:                      # it comes back before we saw it go: what it said before counts
             before.transport.abortConnection()
-        worker.process = process
+        worker.process, worker.rank = process, self.releases.arrived(worker.release, self.clock.seconds())
         self.attach(worker)
         worker.welcome()
         log.info("worker {process} (pid {pid}) is here", process=process, pid=worker.pid)
@@ -273,6 +277,7 @@ class LocalLayer(MemoryLayer):
         self.workers.discard(worker)
         if worker.process:
             log.info("worker {process} (pid {pid}) is gone", process=worker.process, pid=worker.pid)
+            self.releases.left(worker.release, self.clock.seconds())
             self.detach(worker, doubtful=worker.failed)
         if self.closing is not None and not self.workers:
             closing, self.closing = self.closing, None

@@ -42,6 +42,7 @@ class Reader(Protocol):
     """A worker process as the layer sees it. No method may call the layer back before it has returned."""
     process: str            # the part before "!" of its own channels: "specific.x1y2"
     paused: bool            # it doesn't read: shared channels keep their messages until `resumed(reader)`
+    rank: int               # of its release: only the highest that listens gets messages (releases.py)
 
     def push(self, channel: str, payload: bytes) -> bool: ...                   # False: refused, the box is full
     def push_many(self, channels: list[str], payload: bytes) -> int: ...        # gives how many were refused
@@ -77,10 +78,12 @@ class SharedChannel:
         self.count = self.size = 0
 
     def free_desk(self) -> Desk | None:
-        """The one with the most credit left; of equal ones the least recently used, which comes first."""
-        best, most = None, 0
+        """Of the highest rank the one with the most credit left; of equal ones the least recently used, which comes first."""
+        best, most, rank = None, 0, 0
         for desk in self.desks.values():
-            if desk.credit > most and not desk.reader.paused:
+            if desk.reader.rank > rank:         # the newest release, even if it has no room now
+                best, most, rank = None, 0, desk.reader.rank
+            if desk.credit > most and not desk.reader.paused and desk.reader.rank == rank:
                 best, most = desk, desk.credit
         return best
 
@@ -194,9 +197,10 @@ class SharedChannels:
         if doubtful:
             self.drop(channel, desk.unstarted)
             self.doubtful += len(desk.unstarted)
-        elif desk.unstarted:
-            channel.put_back(desk.unstarted)
-            self.refill(channel, now)
+        else:
+            if desk.unstarted:
+                channel.put_back(desk.unstarted)
+            self.refill(channel, now)           # an older release may be the newest that is left
         self.tidy(channel)
 
     def leave(self, reader: Reader, now: float, doubtful: bool = False) -> None:

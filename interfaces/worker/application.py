@@ -68,7 +68,8 @@ class OverChannels:
             raise ImproperlyConfigured("over_channels needs a channel layer of interfaces.worker.layers, or channels_redis")
         self.http = http and (WsgiRequests if isinstance(http, Wsgi) else AsgiRequests)(self, http)
         self.adoption = Adoption(self.layer)
-        self.layer.grace = settings.grace
+        self.layer.inbox.owned = self.hear
+        self.layer.grace, self.layer.release = settings.grace, settings.release
         self.sessions = None
         if http is not None:
             self.layer.inbox.host("http.request", http.threads if isinstance(http, Wsgi) else settings.concurrency)
@@ -114,7 +115,6 @@ class OverChannels:
             logger.error("a worker was started with %s, for which over_channels has no application%s", channel,
                          f". {NO_SESSIONS}" if channel == "websocket.connect" and inbox is self.layer else "")
             return self.hear
-        inbox.owned = self.hear
         if self.server_lost not in inbox.on_lost:
             inbox.on_lost.append(self.server_lost)
         if channel == "http.request":

@@ -27,6 +27,7 @@ class HomedLayer(BaseChannelLayer):
     make_home: type[Home]
     movable = True                       # a spare home gives way to the loop of one who receives
     adopts = False                       # whoever runs a request must claim it (messages.md, Ownership)
+    release: str | None = None           # of the code that runs, for a server that prefers the newest
     reads_bodies = False                 # the further parts of a body come on a channel of its own
 
     def begin(self, inbox) -> None:

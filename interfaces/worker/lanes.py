@@ -38,7 +38,7 @@ class Lane(Executor):
 
     def submit(self, call, /, *args, **kwargs):
         if not self.has_database and closes_old_connections(call):
-            # Channels 4.3 asks for it before each message of an AsyncConsumer: 60 us for a thread that has nothing open.
+            # Channels 4.3 asks for it before each message of an AsyncConsumer: 70 us of 108 for a thread with nothing open.
             done = asyncio.get_running_loop().create_future()
             done.set_result(None)
             return done

@@ -129,7 +129,7 @@ class LocalChannelLayer(HubPresence, HomedLayer):
     # What the home tells
 
     def hello(self) -> dict:
-        return {"version": wire.VERSION, "process": self.process, "pid": self.pid}
+        return {"version": wire.VERSION, "process": self.process, "pid": self.pid, "release": self.release}
 
     def welcomed(self, home: HubHome, welcome: dict) -> None:
         if home is not self.home:

@@ -5,6 +5,7 @@ from collections import deque
 
 from hiredis import ReplyError
 
+from interfaces.worker import redis_release
 from interfaces.worker.home import PATIENCE, Home
 from interfaces.worker.redis_connection import ConnectionLost
 from interfaces.worker.redis_shard import Shard
@@ -25,12 +26,15 @@ class RedisHome(Home):
         self.shards = [Shard(self, number, host, layer.format) for number, host in enumerate(layer.hosts)]
         layer.inbox.settled(self)
         self.poke()
+        tasks = [shard.task for shard in self.shards]
+        if layer.release is not None:
+            tasks.append(self.loop.create_task(redis_release.watch(self)))
         try:
-            await asyncio.gather(*[shard.task for shard in self.shards])
+            await asyncio.gather(*tasks)
         finally:
-            for shard in self.shards:
-                shard.task.cancel()
-            await asyncio.gather(*[shard.task for shard in self.shards], return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def drop(self, error: Exception) -> None:
         """The home is over. What its tasks could not close, because their loop has ended, is closed now."""

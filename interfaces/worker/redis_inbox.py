@@ -12,6 +12,8 @@ OWN = 1000                   # messages for channels of this process in one call
 
 
 class RedisInbox(Inbox):
+    outdated = False             # workers of a newer release run: what is new is for them (redis_release.py)
+
     def start_afresh(self, process: str) -> None:
         self.own, self.reads_own, self.home = f"{process}!", False, None
         super().start_afresh(process)
@@ -52,6 +54,8 @@ class RedisInbox(Inbox):
         if self.reads_own and shard.format.index(self.own) == shard.number:
             found.append((self.own, OWN))
         for channel, listening in self.listenings.items():
+            if self.outdated and channel in self.hostings:
+                continue
             if (count := listening.wanted(lingering)) > 0 and shard.reading.clean(channel):
                 found.append((channel, count))
         return found

@@ -18,7 +18,7 @@ START = 1_700_000_000.0
 
 class MemoryWorker:
     """A Reader that keeps what it is given."""
-    paused = False
+    paused, rank = False, 0
 
     def __init__(self, layer, process):
         self.layer, self.process, self.boxes = layer, process, {}

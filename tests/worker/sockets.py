@@ -34,6 +34,7 @@ class Socket:
         self.server, self.message, self.order = server, message, message["order"]
         self.reply_channel = message["reply_channel"]
         self.heard, self.handled, self.claim, self.given_back, self.state = [], None, None, None, None
+        self.credits = 0                                 # messages of credit alone
 
     def says(self, data, **keys) -> None:
         kind = "text" if isinstance(data, str) else "bytes"
@@ -69,7 +70,9 @@ class Socket:
             self.claim = owner, release
         if message["type"] == "interface.state":
             self.state = message["state"]
-        elif message["type"] != "interface.credit":
+        elif message["type"] == "interface.credit":
+            self.credits += 1
+        else:
             self.heard.append(message)
 
     async def hears(self) -> dict:

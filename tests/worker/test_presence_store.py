@@ -19,7 +19,7 @@ NOTIFY = Said(notify=True)
 
 class Worker:
     """A reader that keeps what it is sent."""
-    paused = False
+    paused, rank = False, 0
 
     def __init__(self, layer, name):
         self.layer, self.process, self.heard = layer, f"specific.{name}", []

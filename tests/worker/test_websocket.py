@@ -168,8 +168,9 @@ async def test_disconnect_is_the_last_event_and_ends_it_without_a_word(path, cap
         socket.says("a")
         socket.leaves(1000, "bye")
         socket.tells("websocket.receive", text="after the end")
+        mine = server.session_of(socket)
         await server.settled()
-        assert not socket.heard
+        assert not socket.heard and not mine.queue
     assert events == [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "a"},
                       {"type": "websocket.disconnect", "code": 1000, "reason": "bye"}]
     assert not caplog.records
@@ -315,15 +316,31 @@ async def test_handled_goes_with_replies_and_by_itself_when_there_are_none(path)
 
 
 @dialogue
-async def test_half_a_window_is_told_at_once(path):
+async def test_no_credit_of_its_own_while_replies_carry_it(path, monkeypatch):
+    monkeypatch.setattr(sessions, "TICK", 3600.0)        # the test ticks
+    async with hosted(path, echo) as server:
+        socket = await (await server.opens()).accepted()
+        held = server.worker_sessions
+        for _ in range(3):
+            socket.says("a")
+            await socket.hears()
+            await server.until_in_worker(lambda session: session.waiter)
+            held.tick()
+        assert (socket.handled, socket.credits) == (2, 0)
+        held.tick()
+        await server.until(lambda: (socket.handled, socket.credits) == (3, 1))
+
+
+@dialogue
+async def test_half_a_window_is_told_at_once(path, monkeypatch):
     async def application(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept"})
         while (await receive())["type"] != "websocket.disconnect":
             pass
 
+    monkeypatch.setattr(sessions, "TICK", 3600.0)
     async with hosted(path, application) as server:
-        server.worker_sessions.ticking = True            # no timer
         socket = await (await server.opens()).accepted()
         for _ in range(40):
             socket.says("a")
@@ -505,9 +522,8 @@ async def test_a_last_word_that_comes_before_its_connection_has_begun(path):
 
     async with hosted(path, application) as server:
         await server.until(lambda: server.credit > 0)
-        socket = server.announces(websocket_connect())
         server.owner = server.worker.layer.inbox.owner
+        server.announces(websocket_connect()).leaves()   # with one read
         await server.until(lambda: server.started)
-        socket.leaves()
         await server.settled()
     assert [event["type"] for event in events] == ["websocket.connect", "websocket.disconnect"]
