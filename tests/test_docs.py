@@ -138,7 +138,7 @@ def test_files_that_are_named_exist(page):
 @pytest.fixture
 def project(tmp_path):
     """A new Django project with the settings that the README asks for. Gives a function that runs a script in it."""
-    settings, asgi, consumer, _ = blocks(ROOT / "README.md", "python")
+    settings, asgi, consumer, _, counter = blocks(ROOT / "README.md", "python")
 
     def run(*command):
         kept = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
@@ -151,6 +151,7 @@ def project(tmp_path):
         file.write(settings)
     (tmp_path / "mysite" / "asgi.py").write_text(asgi)
     (tmp_path / "mysite" / "held.py").write_text(consumer)
+    (tmp_path / "mysite" / "counter.py").write_text(counter)
     return run
 
 
@@ -164,8 +165,26 @@ def test_the_settings_and_the_asgi_file_of_the_readme_make_a_project(project):
 
 
 @pytest.mark.slow
+def test_the_counter_of_the_readme_counts_on_in_the_next_worker(project):
+    assert project("-c", """
+import os
+os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+import django
+django.setup()
+from mysite.counter import Counter
+
+one, two = Counter(), Counter()
+one.send_json = lambda content: print(content)
+one.receive_json({})
+one.receive_json({})
+two.restore(one.get_state())
+print(two.count)
+""").split("\n") == ["{'count': 1}", "{'count': 2}", "2"]
+
+
+@pytest.mark.slow
 def test_the_long_poll_of_the_readme_holds_a_request_and_its_group_message_answers_it(project):
-    answer = blocks(ROOT / "README.md", "python")[-1].splitlines()
+    answer = blocks(ROOT / "README.md", "python")[3].splitlines()
     sent = next(line for line in answer if line.startswith("answer = ")).removeprefix("answer = ")
     assert project("-c", f"""
 import asyncio, os

@@ -55,7 +55,8 @@ class Session:
                 self.out.confirm(message.get("sent"))
                 self.wake_senders()
         elif kind == "interface.gone":
-            self.gone()
+            if not self.left:                            # else it is over because it was told so, and hears of that
+                self.gone()
         elif not self.left and self.in_order(message.get("order")):
             self.queue.append(message)
             if kind == self.disconnect:

@@ -2,7 +2,7 @@
 import asyncio
 
 from interfaces.worker.asgi import address, tls_extension
-from interfaces.worker.exchange import ERROR, pieces
+from interfaces.worker.exchange import ERROR, Window, pieces
 from interfaces.worker.session import ANSWERING, BEGUN, CLOSED, OPEN, Session
 
 ASGI = {"version": "3.0", "spec_version": "2.4"}
@@ -85,8 +85,7 @@ class WebSocket(Session):
     async def say(self, event: dict) -> None:
         text, data = event.get("text"), event.get("bytes")
         if text is not None:
-            # Counted as the server counts it: as bytes of UTF-8. The common case costs nothing.
-            message, size = {"type": "websocket.send", "text": text}, len(text) if text.isascii() else len(text.encode())
+            message, size = {"type": "websocket.send", "text": text}, size_of(text)
         elif data is not None:
             if data.__class__ is not bytes:
                 data = bytes(memoryview(data))           # raises for what is no bytes
@@ -143,9 +142,18 @@ class WebSocket(Session):
     def push(self, message: dict) -> None:
         """Of `interface.send` the text or the bytes. Nobody can wait here: what its client does not read the server bounds."""
         text, data = message.get("text"), message.get("bytes")
-        if self.stage == OPEN and not self.since and (text.__class__ is str or data.__class__ is bytes):
-            self.reply({"type": "websocket.send", "text": text} if text.__class__ is str else
-                       {"type": "websocket.send", "bytes": data})
+        if self.stage != OPEN or self.since or text.__class__ is not str and data.__class__ is not bytes:
+            return
+        key, value = ("text", text) if text.__class__ is str else ("bytes", data)
+        self.reply({"type": "websocket.send", key: value})
+        if self.out is None:
+            self.out = Window()
+        self.out.add(size_of(value))                     # the server counts it too
+
+
+def size_of(data: str | bytes) -> int:
+    """As the server counts it: in bytes, of UTF-8. The common case costs nothing."""
+    return len(data) if data.__class__ is bytes or data.isascii() else len(data.encode())
 
 
 def pairs(headers) -> list[list[bytes]]:

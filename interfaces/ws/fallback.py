@@ -159,7 +159,6 @@ class FallbackWire:
             raise ValueError(f"close code {code!r} can't be sent")
         reason = reason.encode()[:MAX_CONTROL - 2].decode(errors="ignore")
         self.closed = True
-        self.events.clear()                     # what crosses a close is for nobody
         self.events.append(Close(code, reason))
         return compact({"close": [code, reason]}).encode()
 

@@ -221,7 +221,7 @@ class Socket:
                 link.abort("slow: the client does not read")
             return LOST, ""
         if link.owner is not None:
-            await self.confirm(len(data))
+            await self.confirm(len(data) if data.__class__ is bytes or data.isascii() else len(data.encode()))
         return None
 
     async def confirm(self, size: int):

@@ -1,6 +1,8 @@
 """A page whose WebSocket is carried by requests: each has a connection of its own."""
 import json
 
+from twisted.internet.error import ConnectionLost
+
 from tests.ws.client import Client
 
 FIELDS = {"Host": b"example.test", "Origin": b"https://example.test"}
@@ -74,7 +76,6 @@ class Answer:
         self.page.settle()
 
     def leaves(self):
-        from twisted.internet.error import ConnectionLost
         self.transport.lost(ConnectionLost())
         self.page.settle()
 

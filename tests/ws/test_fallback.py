@@ -6,7 +6,8 @@ import pytest
 
 from interfaces.contract import Gap
 from interfaces.laws import traces
-from interfaces.ws.plugin import WsOptions
+from interfaces.testing import App
+from interfaces.ws.plugin import WsOptions, ws
 from tests.ws.client import Client, asking
 from tests.ws.page import Page
 
@@ -319,6 +320,7 @@ def test_a_poll_is_answered_when_it_is_time_to_show_that_the_page_lives(page):
     page.opens()
     for _ in range(5):
         poll = page.polls()
+        assert poll.heard() == b""
         page.waits(20.1)
         assert poll.entries == []
     assert page.app.nothing()
@@ -495,6 +497,14 @@ def test_the_page_closes(page):
     assert not page.factory.siblings["ws"].connections
 
 
+def test_a_page_that_closes_has_nothing_to_acknowledge(page):
+    page.opens()
+    page.app.replies(text="unheard")
+    page.posts({"close": [1000, ""]})
+    told(page, 1000)
+    assert not page.factory.siblings["ws"].connections
+
+
 def test_a_close_without_a_code(page):
     page.opens()
     page.posts({"close": [1005, ""]})
@@ -659,6 +669,19 @@ def test_a_worker_gives_the_session_back_and_another_goes_on(page):
     assert [page.app.got()["text"] for _ in range(2)] == ["two", "three"]
     page.app.replies(text="still here")
     assert stream.events()[1:] == [(1, "still here")], "the page notices nothing"
+
+
+def test_a_worker_is_killed_and_the_page_notices_nothing(page):
+    page.opens()
+    poll = page.polls()
+    page.app.dies()
+    page.app = App(page.layer, [sent.__message__.channel for sent in ws.sends], adopts=True)
+    assert page.posts("meanwhile").status == 204
+    assert page.app.got("websocket.connect")["resumed"]
+    page.app.replies(type_="websocket.accept", receive_channel=page.app.owner, epoch=1)
+    assert page.app.got()["text"] == "meanwhile" and poll.heard() == b""
+    page.app.replies(text="here")
+    assert poll.entries == [[1, "here"]]
 
 
 def test_nobody_takes_over(page):

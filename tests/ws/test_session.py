@@ -382,8 +382,8 @@ def test_the_owner_is_told_how_much_was_written(client):
         credits.append(client.app.got("interface.credit")["sent"])
     assert credits == [128 * 1024, 256 * 1024]
     for _ in range(40):
-        client.app.replies(text="y")
-    assert client.app.got("interface.credit")["sent"] > 256 * 1024
+        client.app.replies(text="\u00e9")
+    assert client.app.got("interface.credit")["sent"] == 320 * 1024 + 2 * 31, "bytes, with the fifth message before"
 
 
 def test_plain_workers_that_are_behind_end_it_with_1013():
