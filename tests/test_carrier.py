@@ -66,7 +66,7 @@ async def lines(link, options, shared):
                 return link.close()
             if item == b"sleep":
                 await link.reply()
-            elif item:
+            elif item and item.__class__ is bytes:
                 link.write(item)
                 await link.drain()
     except ProtocolError as error:
@@ -81,6 +81,9 @@ def peer():
     peer = Peer(http, siblings=[carried])
     peer.factory.siblings["lines"].log = peer.log
     yield peer
+    for carrier in list(peer.factory.siblings["lines"].carriers.live.values()):
+        for request in list(carrier.requests):
+            carrier.leaves(request)
     peer.waits(100)
     peer.waits(100)
     peer.leaves()
