@@ -40,6 +40,7 @@ FLUSH = 30.0                    # seconds for a peer to take what was written be
 @implementer(interfaces.IHalfCloseableProtocol, interfaces.IPushProducer)
 class Connection(protocol.Protocol):
     """One transport, its wire and its links. The one Twisted protocol of the house."""
+    carried = False                     # by requests of another protocol (carrier.py)
 
     def __init__(self, factory):
         self.home = self.factory = factory      # `home` counts the connection, whatever it becomes

@@ -29,6 +29,7 @@ READY = Ready()
 
 class Carried(Connection):
     """A connection on a Carrier. `opening`: the event that its story begins with."""
+    carried = True
 
     def __init__(self, factory, opening):
         super().__init__(factory)

@@ -256,5 +256,5 @@ class Link(Driven):
         self.connection.log.info("{peer}: {text}", peer=self.connection.named(), text=text)
 
     def access(self, line):
-        if self.connection.factory.access is not None:
+        if self.connection.factory.access is not None and not self.connection.carried:     # its requests have their own lines
             self.connection.factory.access(line())

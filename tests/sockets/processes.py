@@ -10,6 +10,7 @@ from pathlib import Path
 
 SITE = Path(__file__).parent / "site"
 TWISTD = Path(sys.executable).parent / "twistd"
+SOCKETS = ("websocket.connect", "http.request")
 
 
 def free_port() -> int:
@@ -76,6 +77,10 @@ class House:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def ws(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
     def start(self, name, arguments, **more):
         log = self.folder / f"{name}-{len(self.programs)}.log"
         program = Program(name, [str(argument) for argument in arguments], log, env={**self.environment, **more},
@@ -101,6 +106,15 @@ class House:
         if server is not None:
             server.says(rf"\(pid {worker.process.pid}\) is here", 20)
         return worker
+
+    def sockets(self, server, application="sockets", **more):
+        """A worker for WebSockets too."""
+        return self.worker(application, SOCKETS if application == "sockets" else SOCKETS[:1], server=server, **more)
+
+    @property
+    def noted(self) -> list[str]:
+        """Lines that consumers have written."""
+        return self.trace.read_text().splitlines() if self.trace.exists() else []
 
     def manage(self, *arguments) -> str:
         done = subprocess.run([sys.executable, "manage.py", *arguments], cwd=SITE, env=self.environment, timeout=60,

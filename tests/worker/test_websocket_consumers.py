@@ -120,6 +120,7 @@ async def test_interface_send_becomes_a_frame_and_reaches_no_consumer(path, capl
         assert await socket.hears() == {"type": "websocket.send", "text": "for every protocol"}
         of_group(server, {"type": "interface.send", "bytes": b"b"})
         assert await socket.hears() == {"type": "websocket.send", "bytes": b"b"}
+        assert server.session_of(socket).out.written == 19       # nobody can wait here, but what follows it does
         of_group(server, {"type": "interface.unheard-of"})
         of_group(server, {"type": "interface.send", "topic": "nothing for a browser"})
         socket.says("still here")

@@ -482,6 +482,7 @@ def test_the_name_of_a_session_is_in_no_log(page):
     assert '192.0.2.7 - - [14/Nov/2023:22:13:20 +0000] "POST /chat?ws-session=... HTTP/1.1" 204 -' in page.access
     assert any('"POST /chat?ws-session=new HTTP/1.1" 200 15' in line for line in page.access)
     assert any('"GET /chat?ws-session=... HTTP/1.1" 499 -' in line for line in page.access)
+    assert not any(" 101 " in line for line in page.access), "no handshake was answered so"
     page.app.got()
 
 

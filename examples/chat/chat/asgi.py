@@ -1,15 +1,21 @@
 import os
 
+from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
-from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
-from django.core.asgi import get_asgi_application
-from django.urls import path, re_path
-from room.held import poll, stream
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.core.wsgi import get_wsgi_application
+from django.urls import path
 
-from interfaces.worker import over_channels
+from interfaces.worker import Wsgi, over_channels
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chat.settings")
-pages = ASGIStaticFilesHandler(get_asgi_application())
-by_path = URLRouter([path("poll", poll), path("stream", stream), re_path("", pages)])
-# A held request is one that runs: hence many at once, and little patience with them when the worker is told to leave.
-application = over_channels({"http": by_path}, concurrency=1000, grace=2.0)
+pages = StaticFilesHandler(get_wsgi_application())
+
+from room.consumers import Room  # noqa: E402  (it imports a model: not before the settings are read)
+
+sockets = URLRouter([path("room", Room.as_asgi())])
+application = over_channels({
+    "http": Wsgi(pages),
+    "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(sockets)),     # no other site's page talks in our name
+})

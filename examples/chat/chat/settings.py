@@ -9,11 +9,14 @@ SECRET_KEY = os.environ.get("CHAT_SECRET_KEY") or get_random_secret_key()
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 ROOT_URLCONF = "chat.urls"
 ASGI_APPLICATION = "chat.asgi.application"
-INSTALLED_APPS = ["django.contrib.staticfiles", "channels", "room"]
+INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions", "django.contrib.staticfiles",
+                  "channels", "room"]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 TEMPLATES = [{
@@ -32,6 +35,11 @@ REDIS = os.environ.get("CHAT_REDIS")
 CHANNEL_LAYERS = {"default": {
     "BACKEND": "interfaces.worker.layers.RedisChannelLayer", "CONFIG": {"hosts": [REDIS]},
 } if REDIS else {"BACKEND": "interfaces.worker.layers.LocalChannelLayer"}}
+LOGGING = {         # Django's own says nothing but errors
+    "version": 1, "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 USE_TZ = True

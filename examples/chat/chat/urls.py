@@ -1,4 +1,4 @@
 from django.urls import path
 from room import views
 
-urlpatterns = [path("", views.page), path("say", views.say)]
+urlpatterns = [path("", views.page)]

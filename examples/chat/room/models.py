@@ -6,3 +6,4 @@ class Line(models.Model):
     name = models.CharField(max_length=40)
     text = models.CharField(max_length=500)
     at = models.DateTimeField(auto_now_add=True)
+    key = models.CharField(max_length=60, unique=True, null=True)       # the page's own: what is said twice is there once

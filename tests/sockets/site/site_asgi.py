@@ -16,7 +16,14 @@ HOSTED = {
     "brief": lambda: over_channels({"http": Wsgi(get_wsgi_application(), threads=4)}, grace=2.0),
     "asgi": lambda: over_channels({"http": get_asgi_application()}),
     "router": lambda: over_channels(ProtocolTypeRouter({"http": get_asgi_application()})),
+    "sockets": lambda: over_channels({"http": Wsgi(get_wsgi_application(), threads=4), "websocket": consumers()}),
+    "two_lanes": lambda: over_channels({"websocket": consumers()}, threads=2),
 }
+
+
+def consumers():
+    from site_consumers import stack
+    return stack
 
 
 def __getattr__(name):

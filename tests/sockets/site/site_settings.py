@@ -4,7 +4,7 @@ import tempfile
 
 SECRET_KEY = "for tests on loopback only"
 DEBUG = os.environ.get("SITE_DEBUG") == "1"
-ALLOWED_HOSTS = ["*"]
+ALLOWED_HOSTS = os.environ.get("SITE_ALLOWED_HOSTS", "*").split(",")
 INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions", "django.contrib.messages",
                   "django.contrib.staticfiles", "channels"]
 MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", "django.contrib.sessions.middleware.SessionMiddleware",
