@@ -148,21 +148,22 @@ class Link(Driven):
                 return await self.tenure.send(encoded)
             channel = self.owner or form.channel
             encoded["order"] = self.order
+            self.order += 1         # before it is sent: who reads it may answer before the layer has confirmed it
         layer, until, pause = self.connection.factory.exchange.layer, self.now() + patience, 0.01
         while True:
             try:
-                await layer.send(channel, encoded)
+                return await layer.send(channel, encoded)
             except Unconfirmed:
-                self.order += counted       # no number is given twice: who reads has the message, or sees the gap
-                raise
+                raise               # no number is given twice: who reads has the message, or sees the gap
             except ChannelFull as error:
                 if self.now() + pause > until or await self.wait(PAUSE, pause) is not ELAPSED:
+                    self.order -= counted
                     self.connection.factory.exchange.behind(channel, error)
                     raise
                 pause = min(pause * 2, 0.2)
-            else:
-                self.order += counted
-                return
+            except BaseException:
+                self.order -= counted
+                raise
 
     async def tell(self, message):
         layer = self.connection.factory.exchange.layer

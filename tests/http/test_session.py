@@ -1,6 +1,8 @@
 """HTTP as dialogues between a client, the server and an application, on a clock."""
 import pytest
 
+from twisted.internet.defer import Deferred
+
 from interfaces.contract import ChannelFull, Gap, Unconfirmed
 from interfaces.http.plugin import HttpOptions, http
 from interfaces.http.turn import COMMENT
@@ -196,6 +198,27 @@ def test_an_owner_gets_the_rest_of_a_body_under_its_window():
     assert received == size and fresh[-1]["more_content"] is False
     peer.app.replies(status=200, content=b"")
     assert peer.heard().startswith(OK) and not peer.ended
+
+
+def test_a_worker_that_is_quicker_than_its_layers_confirmation_is_believed():
+    class Late(MemoryLayer):
+        """As Redis on a slow line: a message is read before the server knows that it was sent."""
+        def send(self, channel, message):
+            super().send(channel, message)
+            confirmed = Deferred()
+            self.clock.callLater(0.1, confirmed.callback, None)
+            return confirmed
+    peer = Peer(http, adopts=True, layer=Late)
+    size = 30 * PART
+    peer.says(post(size, b"x" * size))
+    received = len(peer.app.got("http.request")["body"])
+    while received < size:
+        while peer.app.nothing():
+            peer.waits(0.05)
+        part = peer.app.got("http.request.body")
+        received += len(part["content"])
+        peer.layer.tell(peer.exchange.address, part["reply_channel"].partition("!")[2],
+                        {"type": "interface.credit", "handled": part["order"]})
 
 
 def test_an_answer_before_the_end_of_the_body_ends_the_connection_without_a_reset():
