@@ -54,7 +54,7 @@ class Tenure:
 
     @property
     def room(self) -> bool:
-        if self.vacant:
+        if self.vacant or self.flushing:
             return False
         return not self.entries or self.size < WINDOW_BYTES and self.entries[-1].order is not None
 
@@ -81,10 +81,10 @@ class Tenure:
             return
         self.flushing, link = True, self.link
         try:
-            for entry in [entry for entry in self.entries or () if entry.order is None]:
+            while (entry := self.unsent()) is not None:         # the goodbye may come while this waits
                 if self.vacant or link.owner is None:
                     return
-                entry.order = entry.encoded["order"] = link.order
+                entry.order = entry.encoded["order"] = order = self.number()
                 try:
                     entry.given = True
                     await self.exchange.layer.send(link.owner, entry.encoded)
@@ -93,16 +93,31 @@ class Tenure:
                 except MessageTooLarge:
                     self.entries.remove(entry)
                     self.size -= entry.size
+                    self.unnumber(order)
                     raise
                 except ChannelFull:
                     entry.order, entry.given = None, False
+                    self.unnumber(order)
                     self.exchange.clock.callLater(RETRY, self.again)
                     return
-                link.order += 1
         finally:
             self.flushing = False
         if link.ended and not self.vacant:
             link.forget()
+
+    def unsent(self) -> Entry | None:
+        """The oldest."""
+        return next((entry for entry in self.entries or () if entry.order is None), None)
+
+    def number(self) -> int:
+        """Taken before the message is sent: its reader may answer it before the layer has confirmed it."""
+        self.link.order += 1
+        return self.link.order - 1
+
+    def unnumber(self, order: int) -> None:
+        """It was not sent. If another one was meanwhile, its reader sees a hole, which is better than a number twice."""
+        if self.link.order == order + 1:
+            self.link.order = order
 
     def again(self) -> None:
         if not self.link.name or self.vacant:
@@ -115,6 +130,7 @@ class Tenure:
 
     def fault(self, failure) -> None:
         log.failure("what waited for {channel}'s owner was not sent", failure, channel=self.channel)
+        self.flushed(None)                      # what comes next is not to wait for it
 
     def handled(self, order: int) -> None:
         """All up to this one."""
@@ -193,9 +209,8 @@ class Tenure:
         (self.exchange.announcer.vacant.add if vacant else self.exchange.announcer.vacant.discard)(self)
 
     def announcement(self) -> dict:
-        link = self.link
         message = unpack(self.first)
-        message |= {"resumed": True, "epoch": link.epoch, "state": self.state, "order": link.order}
+        message |= {"resumed": True, "epoch": self.link.epoch, "state": self.state, "order": self.number()}
         if self.asked:
             message["deadline"] = self.deadline
         return message
@@ -256,20 +271,20 @@ class Announcer:
         if link.name is None or link.owner is not None:
             self.waiting.pop(tenure, None)
             return
-        epoch = link.epoch
+        epoch, message = link.epoch, tenure.announcement()
         try:
-            await self.exchange.layer.send(tenure.channel, tenure.announcement())
+            await self.exchange.layer.send(tenure.channel, message)
         except Unconfirmed:
             pass                                # it is made again if nobody claims it
         except MessageTooLarge:                 # the first one was not: it is the state
             tenure.state = None
-            return
+            return tenure.unnumber(message["order"])
         except ChannelFull as error:
+            tenure.unnumber(message["order"])
             if not isinstance(error, LayerDown):
                 self.exchange.behind(tenure.channel, error)
             self.pause = self.clock.callLater(PACE, self.go_on)
             return
-        link.order += 1
         if link.epoch == epoch:
             tenure.announced = self.clock.seconds()
             self.waiting.pop(tenure, None)
