@@ -85,7 +85,14 @@ class LocalChannelLayer(HubPresence, HomedLayer):
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         self.groups.discard((group, channel))
-        await self.ask(wire.GROUP_DISCARD, group, lambda number: wire.GROUP_HEAD.pack(number, 0) + channel.encode())
+        forgotten = self.mine(channel)                   # by a server that is gone: the next one is not told of it
+        if forgotten and (self.home is None or self.home.connection is None):
+            return
+        try:
+            await self.ask(wire.GROUP_DISCARD, group, lambda number: wire.GROUP_HEAD.pack(number, 0) + channel.encode())
+        except ConnectionError:
+            if not forgotten:
+                raise
 
     async def group_send(self, group: str, message: dict) -> None:
         self.require_valid_group_name(group)
