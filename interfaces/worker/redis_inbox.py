@@ -105,8 +105,11 @@ class RedisInbox(Inbox):
             if isinstance(message.get("reply_channel"), str):
                 self.layer.answer(message["reply_channel"], pong)
             return
-        for name in names[1:]:
-            self.put(name, self.layer.format.decode(value, self.own, now)[0])    # each a copy of its own
+        if len(names) > 1:                               # each gets a copy of its own, made without the thousand names
+            form = self.layer.format
+            body = form.pack(message)
+            for name in names[1:]:
+                self.put(name, form.codec.unpack(body))
         self.put(names[0], message)
 
     def decode(self, channel: str, parcel: tuple[bytes, float, int]) -> dict | None:
