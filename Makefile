@@ -3,6 +3,7 @@ VENV = .venv
 PY = $(VENV)/bin/python
 READY = $(VENV)/ready
 ARGS =
+JOBS = 2
 LAYER = local
 # The first of these that is at least 3.11, the floor in setup.cfg.
 PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
@@ -26,11 +27,12 @@ demo: $(READY)
 	@exec $(PY) examples/demo.py --layer $(LAYER) $(ARGS)
 
 test: $(READY)
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(READY)
 	@$(PY) -m ruff check $(ARGS) .
 
+# Of WebSocket there is more: benchmarks/sockets.py, and held.py of long-polls.
 bench: $(READY)
 	@$(PY) benchmarks/run.py --layer $(LAYER) $(ARGS)
 
@@ -38,7 +40,7 @@ docs: $(READY)
 	@$(PY) docs/generate.py $(ARGS)
 
 # The system programs that tests drive.
-PROGRAMS = curl redis-server
+PROGRAMS = curl redis-server chromium
 SUDO = $(shell test "$$(id -u)" = 0 || echo sudo)
 ci-deps:
 	@missing=; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \

@@ -1,14 +1,18 @@
 """`make demo`: an interface server and a stock Django worker, side by side on this machine, until Ctrl-C.
-`make demo LAYER=redis`: the same with a Redis of its own between the two."""
+`make demo LAYER=redis`: the same with a Redis of its own between the two. In a terminal keys change the worker."""
 import argparse
+import contextlib
 import http.client
 import os
 import secrets
+import select
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
+import tty
 from pathlib import Path
 
 from redis_server import NoRedis, RedisServer
@@ -17,6 +21,8 @@ HERE = Path(__file__).resolve().parent
 CHAT = HERE / "chat"
 START = 60.0        # seconds for both to come up, a guess for a slow machine
 STOP = 12.0         # seconds: a worker's own grace is 8
+LOOK = 0.5          # seconds between looks at what runs
+KEYS = "Press r to restart the worker, k to kill it, q to end. The page's sockets stay."
 
 
 class Failed(Exception):
@@ -30,7 +36,7 @@ class Demo:
             os.environ, DJANGO_SETTINGS_MODULE="chat.settings",
             CHANNELS_INTERFACES_SOCKET=str(self.folder / "hub.sock"), CHAT_REDIS="",       # never anybody else's
             CHAT_DATABASE=str(self.folder / "chat.sqlite3"), CHAT_SECRET_KEY=secrets.token_urlsafe(32))
-        self.running = {}
+        self.running, self.workers = {}, 0
 
     def migrate(self):
         done = subprocess.run(
@@ -59,7 +65,41 @@ class Demo:
         twistd = str(Path(sys.executable).with_name("twistd"))
         self.start("server", twistd, "--nodaemon", "--pidfile=", "channels-interfaces", "--layer", layer,
                    "--grace=1", "--http", f"tcp:{self.port}:interface=127.0.0.1")
-        self.start("worker", sys.executable, "manage.py", "runworker", "http.request")
+        self.start_worker()
+
+    def start_worker(self):
+        self.workers += 1
+        self.worker = f"worker {self.workers}"
+        self.start(self.worker, sys.executable, "manage.py", "runworker", "websocket.connect", "http.request")
+
+    def wait_for_worker(self):
+        until = time.monotonic() + START
+        while "Running worker for channels" not in self.log(self.worker):       # channels.management.commands.runworker
+            self.check()
+            if time.monotonic() > until:
+                raise Failed(f"the {self.worker} does not begin:\n{self.log(self.worker)}")
+            time.sleep(0.02)
+
+    def restart(self) -> str:
+        """As a deploy does it: a new one begins before the old one is told to leave."""
+        old = self.worker
+        process = self.running[old]
+        self.start_worker()
+        self.wait_for_worker()
+        begun = time.monotonic()
+        self.terminate(old)
+        return (f"worker {self.running[self.worker].pid} is here, worker {process.pid} was told to leave: it left after "
+                f"{time.monotonic() - begun:.1f} s, status {process.returncode}")
+
+    def kill(self) -> str:
+        process = self.running.pop(self.worker)
+        process.kill()
+        process.wait()
+        begun = time.monotonic()
+        self.start_worker()
+        self.wait_for_worker()
+        return (f"worker {process.pid} was killed, worker {self.running[self.worker].pid} is here "
+                f"{time.monotonic() - begun:.1f} s later")
 
     def check(self):
         for name, process in self.running.items():
@@ -91,17 +131,20 @@ class Demo:
         finally:
             page.close()
 
+    def terminate(self, name: str):
+        process = self.running[name]
+        process.terminate()
+        try:
+            process.wait(STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        del self.running[name]
+
     def stop(self):
-        for name in ("worker", "server"):
-            process = self.running.get(name)
-            if process is None or process.poll() is not None:
-                continue
-            process.terminate()
-            try:
-                process.wait(STOP)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for name in sorted(self.running, reverse=True):         # workers before the server
+            if name != "redis-server":
+                self.terminate(name)
         if self.redis is not None:
             self.redis.close()
 
@@ -112,9 +155,51 @@ class Demo:
         print(f"The chat is at   http://127.0.0.1:{self.port}/   Open it in two windows and talk to yourself.\n"
               "One process has the sockets (twistd), another has Django (manage.py runworker)"
               f"{', and a redis-server is all they share' if self.redis else ''}. Ctrl-C stops them.", flush=True)
-        while True:
-            self.check()
-            time.sleep(0.5)
+        with keys() as pressed:
+            while True:
+                self.check()
+                match pressed():
+                    case "r":
+                        print(self.restart(), flush=True)
+                    case "k":
+                        print(self.kill(), flush=True)
+                    case "q":
+                        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def keys():
+    """A function that waits a while for a key, "" for none."""
+    if not foreground():
+        yield lambda: time.sleep(LOOK) or ""
+        return
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)            # keys come one by one, unseen; Ctrl-C still interrupts
+    print(KEYS, flush=True)
+    try:
+        yield pressed
+    finally:
+        with contextlib.suppress(termios.error):        # the terminal may be gone
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def pressed() -> str:
+    if not select.select([sys.stdin], [], [], LOOK)[0]:
+        return ""
+    try:
+        return os.read(sys.stdin.fileno(), 1).decode("latin-1") or "q"
+    except OSError:                     # a terminal that was closed
+        return "q"
+
+
+def foreground() -> bool:
+    """There is a terminal, and whatever is typed there is for us: a background job that reads from it is stopped."""
+    if not sys.stdin or not sys.stdin.isatty():
+        return False
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except OSError:                     # not the terminal that controls us: nobody else reads from it
+        return True
 
 
 def port(text: str) -> int:
@@ -131,18 +216,21 @@ def main() -> int:
     chosen = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):      # explicitly: a background shell hands SIGINT down ignored
         signal.signal(number, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:       # with nohup it stays
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="channels-interfaces-demo-") as folder:
         demo = Demo(folder, chosen.port, chosen.layer)
         try:
             demo.run()
         except KeyboardInterrupt:
-            print("\nstopping ...", flush=True)
+            with contextlib.suppress(OSError):          # its terminal may be gone
+                print("\nstopping ...", flush=True)
             return 0
         except Failed as failed:
             print(failed, file=sys.stderr)
             return 1
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)   # what was started is stopped, however often somebody asks
             demo.stop()
 

@@ -1,97 +1,30 @@
-"""`make demo` as a visitor sees it: several browsers in step, and an end that leaves nothing behind."""
-import http.client
-import json
+"""`make demo` as its visitors see it: a worker that is changed under them, and an end that leaves nothing behind."""
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
+from collections import Counter
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
-from tests.sockets.processes import free_port
+from tests.sockets.demos import ROOT, SOON, Page, Visitor, demos
+from tests.sockets.processes import until
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 QUIET = 0.3         # seconds, real ones: whoever is answered at once has heard by then
+RESTARTED = r"worker (\d+) is here, worker (\d+) was told to leave: it left after [\d.]+ s, status 0\n"
+KILLED = r"worker (\d+) was killed, worker (\d+) is here [\d.]+ s later\n"
 
 pytestmark = pytest.mark.slow
 
 
-class Demo:
-    """The demo, in a temporary folder of its own."""
-
-    def __init__(self, folder: Path, port: int, layer: str, **environment):
-        self.port, self.folder = port, folder
-        self.process = subprocess.Popen(
-            [sys.executable, "examples/demo.py", "--port", str(port), "--layer", layer], cwd=ROOT, text=True,
-            env=os.environ | {"TMPDIR": str(folder)} | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-    def address(self) -> str:
-        """The first line that it prints, once it is ready."""
-        line = self.process.stdout.readline()
-        assert line, self.ends()
-        return line
-
-    def children(self) -> dict:
-        """The processes it started: what they run -> their id."""
-        pids = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        lines = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in pids}
-        names = ("twistd", "runworker", "redis-server")
-        return {name: int(pid) for pid, line in lines.items() for name in names if name in line}
-
-    def ends(self, timeout=30):
-        out, errors = self.process.communicate(timeout=timeout)
-        return self.process.returncode, out, errors
-
-
 @pytest.fixture
 def start():
-    started, folder = [], Path(tempfile.mkdtemp())      # not tmp_path: that of a Unix socket has 107 bytes at most
-
-    def demo(port=None, layer="local", **environment):
-        started.append(Demo(folder, port or free_port(), layer, **environment))
-        return started[-1]
-    yield demo
-    for one in started:
-        if one.process.poll() is None:
-            one.process.send_signal(signal.SIGTERM)
-            one.ends()
-    folder.rmdir()      # fails when something is left in it
-
-
-class Browser:
-    """One visitor. `asks` sends a request, `hears` waits for its answer."""
-
-    def __init__(self, port: int):
-        self.port, self.cookie = port, ""
-
-    def asks(self, path: str, said: dict | None = None, **headers):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        if said is not None:
-            headers |= {"Content-Type": "application/x-www-form-urlencoded", "Cookie": self.cookie}
-        connection.request("GET" if said is None else "POST", path, said and urlencode(said), headers)
-        return connection
-
-    def hears(self, connection):
-        answer = connection.getresponse()
-        body = answer.read().decode()
-        connection.close()
-        return answer, body
-
-    def opens_the_page(self) -> str:
-        answer, page = self.hears(self.asks("/"))
-        assert answer.status == 200
-        self.cookie = answer.getheader("Set-Cookie").partition(";")[0]
-        self.token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)[1]
-        return page
-
-    def says(self, text: str, name="ann") -> int:
-        said = {"name": name, "text": text, "csrfmiddlewaretoken": self.token}
-        return self.hears(self.asks("/say", said))[0].status
+    with demos() as start:
+        yield start
 
 
 def held(connection) -> bool:
@@ -101,76 +34,176 @@ def held(connection) -> bool:
     except TimeoutError:
         return True
     finally:
-        connection.sock.settimeout(20)
+        connection.sock.settimeout(SOON)
+
+
+def talk_until_the_worker_has_changed(ann, bob, key: str) -> list[str]:
+    """What they said meanwhile."""
+    seen, said = len(ann.workers), []
+    while min(len(ann.workers), len(bob.workers)) == seen:
+        for one in (ann, bob):
+            said.append(f"{key} {one.name} {len(said)}")
+            one.says(said[-1])
+            one.hears(0.02)
+    for one in (ann, bob):
+        one.hears_until(lambda one=one: set(one.texts) >= set(said))
+    return said
+
+
+def test_two_talk_while_their_worker_is_restarted_and_killed(start):
+    demo = start(keys=True)
+    assert "Press r to restart the worker, k to kill it" in demo.is_ready()
+    ann, bob = Visitor(demo, "ann"), Visitor(demo, "bob")
+    ann.hears_until(lambda: ann.present == {"ann", "bob"} and ann.workers)
+    bob.hears_until(lambda: bob.workers)
+
+    demo.press("r")
+    said = talk_until_the_worker_has_changed(ann, bob, "r")
+    new, old = map(int, re.fullmatch(RESTARTED, demo.says()).groups())
+    assert ann.workers == bob.workers == [old, new] and not Path(f"/proc/{old}").exists()
+    assert [[text for text in ann.texts if one in text] for one in ("ann", "bob")] == [said[::2], said[1::2]]
+
+    ann.repeats = bob.repeats = True
+    demo.press("k")
+    said += talk_until_the_worker_has_changed(ann, bob, "k")
+    killed, last = map(int, re.fullmatch(KILLED, demo.says()).groups())
+    assert killed == new and ann.workers == bob.workers == [old, new, last] and not Path(f"/proc/{killed}").exists()
+
+    assert ann.lines == bob.lines and not ann.unheard and not bob.unheard
+    assert Counter(ann.texts) == Counter(said)          # each is there, and once
+    assert all(name in text for name, text in ann.lines.values())       # by the names they gave the first worker
+    assert (ann.called, bob.called) == ("ann", "bob")
+
+    assert ann.finds() == {"ann", "bob"}
+    bob.leaves()
+    eve = Visitor(demo, "eve")
+    until(lambda: eve.finds() == {"ann", "eve"}, "bob is gone")
+    ann.hears_until(lambda: ann.present == {"ann", "eve"})      # who is told of it is told 5 s later: bob might come back
+    demo.press("q")
+    status, _, errors = demo.ends()
+    assert (status, errors) == (0, "")
 
 
 @pytest.mark.parametrize("layer", ["local", "redis"])
-def test_browsers_in_step(start, layer):
+def test_by_socket_stream_and_long_poll_they_are_in_the_same_room(start, layer):
     demo = start(layer=layer)
-    assert f"http://127.0.0.1:{demo.port}/" in demo.address()
-    ann, bob, eve = (Browser(demo.port) for _ in range(3))
-    assert '<script src="/static/room.js"' in ann.opens_the_page()
-    assert ann.hears(ann.asks("/static/room.js"))[0].status == 200
+    assert f"{demo.url}/" in demo.is_ready()
+    bob, eve = Page(demo), Page(demo)
+    answer, page = bob.hears(bob.asks("/"))
+    assert answer.status == 200 and '<script src="/static/room.js"' in page
+    assert all(bob.hears(bob.asks(f"/static/{name}"))[0].status == 200 for name in ("room.js", "anysocket.js", "room.css"))
 
-    polls = [browser.asks("/poll?after=0") for browser in (ann, bob)]
-    stream = eve.asks("/stream").getresponse()
-    assert stream.getheader("Content-Type") == "text/event-stream" and stream.readline() == b"retry: 1000\n"
-    assert all(held(poll) for poll in polls)
+    bob.opens()
+    eve.opens()
+    stream, (hello, *_) = bob.streams(), eve.polled(eve.polls())
+    assert next(stream)["worker"] == hello["worker"] == demo.children()["runworker"]
+    poll = eve.polls()
+    assert held(poll)
 
-    assert ann.says("<b>Grüße</b>") == 204
-    for browser, poll in zip((ann, bob), polls, strict=True):
-        (line,) = json.loads(browser.hears(poll)[1])
-        assert (line["id"], line["name"], line["text"]) == (1, "ann", "<b>Grüße</b>")
-    assert ann.says("again") == 204
-    assert [stream.readline() for _ in range(2)] == [b"\n", b"id: 1\n"]
-    assert json.loads(stream.readline().removeprefix(b"data: "))["text"] == "<b>Grüße</b>"
-    assert [stream.readline() for _ in range(2)] == [b"\n", b"id: 2\n"]
-
-    (missed,) = json.loads(bob.hears(bob.asks("/poll?after=1"))[1])
-    assert missed["text"] == "again"
-    _, resumed = bob.hears(bob.asks("/poll?after=0", **{"Last-Event-ID": "1"}))
-    assert [line["id"] for line in json.loads(resumed)] == [2]
+    ann = Visitor(demo, "ann")
+    ann.says("<b>Grüße</b>")
+    ann.hears_until(lambda: ann.texts)
+    assert next(said for said in stream if "lines" in said)["lines"][0]["text"] == "<b>Grüße</b>"
+    heard = eve.polled(poll)
+    assert heard[0] == {"joined": "ann"}
+    heard += [] if len(heard) > 1 else eve.polls_until(lambda said: "lines" in said)
+    assert heard[-1]["lines"][0]["name"] == "ann"
+    eve.tells({"name": "eve"})
+    eve.tells({"text": "by a POST", "key": "1"})
+    eve.tells({"text": "by a POST", "key": "1"})        # said again by a page that has not heard it
+    eve.tells({"text": "and another", "key": "2"})
+    ann.hears_until(lambda: ann.texts == ["<b>Grüße</b>", "by a POST", "and another"])
+    assert ann.present == {"ann", "eve"}
+    assert next(said for said in stream if "lines" in said)["lines"][0]["text"] == "by a POST"
 
 
 def test_what_is_not_said_properly_is_refused(start):
     demo = start()
-    demo.address()
-    ann = Browser(demo.port)
-    ann.opens_the_page()
-    assert ann.says("") == 400 and ann.says("x" * 501) == 400 and ann.says("hello", name="x" * 41) == 400
-    assert ann.says("a\0b") == 400
-    ann.token = "0" * 64
-    assert ann.says("hello") == 403
-    assert ann.hears(ann.asks("/say"))[0].status == 405
-    for after in ("-1", "x", "9" * 19, "%00", "1&after=", ""):
-        poll = ann.asks(f"/poll?after={after}")
-        assert held(poll), after
-        poll.close()
+    demo.is_ready()
+    ann = Visitor(demo)
+    ann.tells({"text": "who am I?", "key": "1"})
+    assert ann.hears_what_has("refused") == {"refused": "1", "why": "say who you are first"}
+    ann.tells({"name": "x" * 41})
+    assert ann.hears()["refused"] == "name"
+    ann.tells({"name": "ann"})
+    assert ann.hears() == {"joined": "ann"}
+    for text in ("", " ", "x" * 501, "a\0b", "\ud800", None):
+        ann.tells({"text": text, "key": "2"})
+        assert ann.hears()["refused"] == "2", text
+    for key in ("", "x" * 61, "\udfff"):
+        ann.tells({"text": "hello", "key": key})
+        assert ann.hears()["refused"] == key
+    ann.says("hello")
+    ann.hears_until(lambda: ann.texts == ["hello"])
+    for nonsense in ("", b"\x00", "{", "[" * 100_000, "9" * 5000, "[]", "1", '{"text": "no key"}', '{"name"}'):
+        eve = Visitor(demo)
+        eve.socket.send(nonsense)
+        assert eve.is_closed() == (1008, ""), nonsense[:20]
+    with pytest.raises(InvalidStatus, match="403"):
+        Visitor(demo, origin="http://example.com")
+    assert ann.hears(0) is None
+
+
+def test_who_has_signed_in_is_called_so(start):
+    demo = start()
+    demo.is_ready()
+    environment = Path(f"/proc/{demo.children()['runworker']}/environ").read_bytes().rstrip(b"\0").split(b"\0")
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "-v", "0", "-c", SIGN_IN], cwd=ROOT / "examples" / "chat", capture_output=True,
+        text=True, env=dict(part.decode().split("=", 1) for part in environment), check=True)
+    ann = Visitor(demo, Cookie=f"sessionid={done.stdout.strip()}")
+    ann.hears_until(lambda: ann.called == "ann")
+
+
+SIGN_IN = """
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+ann, session = User.objects.create_user("ann"), SessionStore()
+session.update({SESSION_KEY: str(ann.pk), HASH_SESSION_KEY: ann.get_session_auth_hash(),
+                BACKEND_SESSION_KEY: "django.contrib.auth.backends.ModelBackend"})
+session.save()
+print(session.session_key)
+"""
 
 
 @pytest.mark.parametrize("number, layer", [(signal.SIGINT, "local"), (signal.SIGTERM, "local"), (signal.SIGINT, "redis")])
-def test_it_stops_at_once_with_a_request_held_and_leaves_nothing(start, number, layer):
+def test_it_stops_at_once_with_connections_open_and_leaves_nothing(start, number, layer):
     demo = start(layer=layer)
-    demo.address()
-    poll = Browser(demo.port).asks("/poll")
-    assert held(poll)
+    demo.is_ready()
+    ann, bob = Visitor(demo, "ann"), Page(demo)
+    bob.opens()
+    while not held(poll := bob.polls()):        # once it has heard of ann's coming
+        bob.polled(poll)
     children = demo.children()
     assert set(children) == {"twistd", "runworker", *(["redis-server"] if layer == "redis" else [])}
     demo.process.send_signal(number)
     status, _, errors = demo.ends()
     assert (status, errors) == (0, "")
     assert not any(Path(f"/proc/{pid}").exists() for pid in children.values())
+    assert ann.is_closed()[0] == 1001          # RFC 6455 7.4.1: going away
     poll.close()
 
 
 @pytest.mark.parametrize("name, layer", [("twistd", "local"), ("runworker", "local"), ("redis-server", "redis")])
 def test_when_one_of_them_dies_it_says_so_and_ends(start, name, layer):
     demo = start(layer=layer)
-    demo.address()
+    demo.is_ready()
     children = demo.children()
     os.kill(children[name], signal.SIGKILL)
     status, _, errors = demo.ends()
     assert status == 1 and "ended with status -9" in errors
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children.values())
+
+
+def test_a_terminal_that_is_closed_ends_it(start):
+    demo = start(keys=True)
+    demo.is_ready()
+    children = demo.children()
+    os.close(demo.terminal)
+    demo.terminal = None
+    status, _, errors = demo.ends()
+    assert (status, errors) == (0, "")
     assert not any(Path(f"/proc/{pid}").exists() for pid in children.values())
 
 

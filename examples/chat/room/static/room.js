@@ -25,7 +25,7 @@ function hear(said) {
     unheard.forEach(tell);              // a worker that was killed may have lost it; the key keeps it from being said twice
     clearTimeout(asking);               // others come back a little later: then the list is whole
     asking = setTimeout(tell, settled, {who: true});
-    if (opened && !here.size) tell({who: true});
+    if (workers.length === 1) tell({who: true});
     status();
   }
   said.lines?.forEach(show);
