@@ -159,8 +159,8 @@ def project(tmp_path):
 def test_the_settings_and_the_asgi_file_of_the_readme_make_a_project(project):
     assert "no issues" in project("manage.py", "check")
     assert project("-c", "from mysite.asgi import application as made; "
-                         "print(type(made).__name__, made.layer.inbox.hostings['http.request'].slots, type(made.layer).__name__)") == (
-        "OverChannels 16 LocalChannelLayer")
+                         "print(type(made).__name__, type(made.layer).__name__); "
+                         "print(made.layer.inbox.hostings['http.request'].slots)") == "OverChannels LocalChannelLayer\n16"
     assert "channels" in project("manage.py", "runworker", "--help")
 
 

@@ -159,11 +159,12 @@ async def test_a_thread_of_the_consumers_own_may_send(path):
 
 @dialogue
 async def test_one_that_blocks_holds_up_nobody_but_its_lane(path):
-    release = threading.Event()
+    blocks, release = threading.Event(), threading.Event()
 
     class Blocking(WebsocketConsumer):
         def receive(self, text_data=None, bytes_data=None):
             if text_data == "block":
+                blocks.set()
                 release.wait()
             self.send(text_data=f"{threading.current_thread().name} {text_data}")
 
@@ -171,6 +172,7 @@ async def test_one_that_blocks_holds_up_nobody_but_its_lane(path):
         first, second, third = [await (await server.opens()).accepted() for _ in range(3)]
         first.says("block")
         first.says("after")
+        await asyncio.to_thread(blocks.wait)
         third.says("waits for the first, in its lane")
         for n in range(3):
             second.says(f"{n}")

@@ -3,6 +3,8 @@ import hashlib
 import os
 
 from django.contrib import messages
+from django.contrib.auth import login
+from django.contrib.auth.models import User
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.middleware.csrf import get_token
 from django.urls import path
@@ -39,6 +41,11 @@ def remember(request):
     return JsonResponse({"count": request.session["count"], "notes": notes})
 
 
+def enter(request):
+    login(request, User.objects.get_or_create(username=request.GET["name"])[0])
+    return HttpResponse("welcome")
+
+
 def stream(request):
     return StreamingHttpResponse(f"{number}\n" for number in range(int(request.GET.get("n", 5))))
 
@@ -52,4 +59,4 @@ def fail(request):
     raise RuntimeError("a view that fails")
 
 
-urlpatterns = [path(view.__name__, view) for view in (hello, facts, digest, token, remember, stream, big, fail)]
+urlpatterns = [path(view.__name__, view) for view in (hello, facts, digest, token, remember, enter, stream, big, fail)]

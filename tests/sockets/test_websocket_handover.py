@@ -1,0 +1,160 @@
+"""Sockets that outlive their workers: deploys, crashes and no worker at all, under traffic, with stock consumers."""
+import asyncio
+import signal
+import socket
+import time
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from tests.sockets.crowd import Crowd
+from tests.sockets.processes import until
+
+SOCKETS = 50
+
+
+@pytest.fixture
+def served(house):
+    house.server = house.twistd()
+    house.first = house.sockets(house.server)
+    return house
+
+
+@pytest.fixture
+def opens(served):
+    def to(path, **more):
+        return connect(served.ws + path, proxy=None, **more)
+    return to
+
+
+async def ends(worker, number=signal.SIGTERM) -> float:
+    """Seconds it took, with status 0."""
+    began = time.monotonic()
+    assert await asyncio.to_thread(worker.ends, number) in (0, -signal.SIGKILL)
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize(("path", "times"), [("/echo", 3), ("/sync", 1)])
+def test_nobody_notices_that_workers_are_replaced(served, path, times):
+    async def dialogue():
+        async with Crowd(served.ws + path, SOCKETS) as crowd:
+            worker = served.first
+            for _ in range(times):
+                await crowd.goes_on("before")
+                fresh = await asyncio.to_thread(served.sockets, served.server)
+                assert await ends(worker) < 3
+                assert worker.process.returncode == 0
+                worker = fresh
+                assert await crowd.goes_on("after", 1) < 2
+            await crowd.falls_silent()
+            assert (crowd.dropped, crowd.doubled, sum(map(len, crowd.lost))) == (0, 0, 0)
+    asyncio.run(dialogue())
+    until(lambda: len(served.noted) >= SOCKETS, "their consumers hear of the end")
+    assert len(served.noted) == SOCKETS, "once, and of no other end before"
+
+
+def test_a_worker_is_killed_and_the_other_one_takes_over_what_was_its(served):
+    served.sockets(served.server)
+
+    async def dialogue():
+        async with Crowd(f"{served.ws}/echo", SOCKETS) as crowd:
+            await crowd.goes_on("before")
+            answered = [client.heard[-1] for client in crowd.clients]
+            await ends(served.first, signal.SIGKILL)
+            said = [client.sent for client in crowd.clients]
+            assert await crowd.goes_on("after", 1) < 1
+            await crowd.falls_silent()
+            assert (crowd.dropped, crowd.doubled) == (0, 0)
+            for lost, before, after in zip(crowd.lost, answered, said, strict=True):
+                assert all(before < number <= after for number in lost), "in flight when it was killed, or just then"
+            assert not all(crowd.lost), "the other half lost nothing"
+            crowd.clients[0].said.clear()
+            await crowd.clients[0].socket.send("all: again")
+            await crowd.until(lambda client: "again" in client.said, "groups reach everybody")
+    asyncio.run(dialogue())
+
+
+def test_what_is_said_without_a_worker_arrives_later(served, opens):
+    with opens("/echo") as one, opens("/sync") as other:
+        assert served.first.ends() == 0
+        for number in range(100):                # more than a window
+            one.send(f"one {number}")
+            other.send(f"other {number}")
+        with pytest.raises(InvalidStatus) as refused, opens("/echo"):
+            pass                                 # it takes 2 s: then the server knows that nobody will answer
+        assert refused.value.response.status_code == 503
+        served.sockets(served.server)
+        assert [one.recv(10) for _ in range(100)] == [f"one {number}" for number in range(100)]
+        assert [other.recv(10) for _ in range(100)] == [f"other {number}" for number in range(100)]
+
+
+def test_groups_and_state_survive_a_hand_over(served, opens):
+    with opens("/echo") as one, opens("/echo") as other, opens("/count") as counter:
+        for count in (1, 2, 3):
+            counter.send("more")
+            assert counter.recv(5) == f"{count} {served.first.process.pid}"
+        second = served.sockets(served.server)
+        assert served.first.ends() == 0
+        for count in (4, 5):
+            counter.send("more")
+            assert counter.recv(5) == f"{count} {second.process.pid}"
+        one.send("all: still together")
+        assert one.recv(5) == other.recv(5) == "still together"
+        with opens("/echo") as newcomer:
+            other.send("all: of us")
+            assert one.recv(5) == other.recv(5) == newcomer.recv(5) == "of us"
+
+
+@pytest.mark.parametrize("path", ["/echo", "/sync"])
+def test_a_client_that_leaves_during_the_change_over(served, opens, path):
+    with opens(f"{path}?goes") as goes, opens(f"{path}?vanishes") as vanishes:
+        for client in (goes, vanishes):
+            client.send("here")
+            assert client.recv(5) == "here"
+        assert served.first.ends() == 0
+        vanishes.socket.shutdown(socket.SHUT_RDWR)
+        goes.protocol.send_close(4000, "bye")           # and waits for nobody: there is no worker to read it
+        goes.socket.sendall(b"".join(goes.protocol.data_to_send()))
+        second = served.sockets(served.server)
+        until(lambda: len(served.noted) >= 2, "both consumers are told")
+    assert sorted(served.noted) == [f"left {second.process.pid} {end}" for end in ("1006 vanishes", "4000 goes")]
+    assert second.ends() == 0
+    assert len(served.noted) == 2, "and once"
+
+
+def test_a_consumer_that_blocks_its_lane_stops_no_other_connection(house):
+    house.sockets(house.twistd(), "two_lanes")
+    with connect(f"{house.ws}/sync", proxy=None) as sleeps, connect(f"{house.ws}/sync", proxy=None) as wakes:
+        sleeps.send("sleep: 0.6")
+        began = time.monotonic()
+        for number in range(5):
+            wakes.send(f"{number}")
+            assert wakes.recv(5) == f"{number}"
+        assert time.monotonic() - began < 0.5
+        assert sleeps.recv(5) == "sleep: 0.6" and time.monotonic() - began >= 0.6
+
+
+def test_a_worker_leaves_while_one_of_its_consumers_is_busy(served, opens):
+    """What it has begun it finishes; what comes after is the next one's."""
+    with opens("/sync") as client:
+        client.send("sleep: 0.6")
+        client.send("after")
+        second = served.sockets(served.server)
+        assert served.first.ends() == 0
+        assert [client.recv(5), client.recv(5)] == ["sleep: 0.6", "after"]
+        client.send("close: 4002 done")
+        until(lambda: f"left {second.process.pid} 4002 " in served.noted, "the second has it")
+
+
+def test_the_newest_of_many_workers_that_come_and_go_has_all_of_them(served):
+    """A deploy that is broken off and begun again: workers that leave before the sockets have come to rest with them."""
+    async def dialogue():
+        async with Crowd(f"{served.ws}/echo", SOCKETS) as crowd:
+            await crowd.goes_on("before", 2)
+            workers = [served.first] + [await asyncio.to_thread(served.sockets, served.server) for _ in range(3)]
+            await asyncio.gather(*[ends(worker) for worker in workers[:3]])
+            await crowd.goes_on("after", 2)
+            await crowd.falls_silent()
+            assert (crowd.dropped, crowd.doubled, sum(map(len, crowd.lost))) == (0, 0, 0)
+    asyncio.run(dialogue())
