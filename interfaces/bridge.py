@@ -254,10 +254,11 @@ class Connection(protocol.Protocol):
         """The one timer of the connection fires at the earliest deadline, or a little before and is armed again."""
         deadline = self.clock.seconds() + timeout
         timer = self.timer
+        if timer is not None and timer.getTime() > deadline + 1e-3:     # less is the noise of sums
+            timer.cancel()                          # to reset it to a sooner time Twisted would look for it among all
+            timer = None
         if timer is None:
             self.timer = self.clock.callLater(timeout, self.ring)
-        elif timer.getTime() > deadline:
-            timer.reset(timeout)
         return deadline
 
     def ring(self):

@@ -14,6 +14,7 @@ from interfaces.layers import wire_local
 
 BACKLOG = 1024          # workers reconnect all at once after a restart; Twisted's 50 loses some for a second (house.md)
 READ = 64 * 1024        # twisted.internet.tcp's bufferSize
+EARLY = 16              # frames that wait for the end of the turn: whoever is sent them works on another core meanwhile
 REST = 256              # reads of READ: the kernel holds far less of a socket that nobody writes to any more
 NO_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 log = Logger(namespace="interfaces.layers")
@@ -188,6 +189,11 @@ class Stream(abstract.FileDescriptor):
         self.protocol.dataReceived(data)
         self.reading = False
         return main.CONNECTION_LOST if self.aborting else None
+
+    def write(self, data):
+        super().write(data)
+        if len(self._tempDataBuffer) >= EARLY and not (self.dataBuffer or self.producerPaused or self.disconnecting):
+            self.doWrite()                  # what it meets the loop will meet again: `write` must not call connectionLost
 
     def writeSomeData(self, data):
         try:
