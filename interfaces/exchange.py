@@ -26,6 +26,7 @@ class Exchange:
         self.links = {}         # connection name -> Link
         self.owned = {}         # worker process -> {connection name: Link}
         self.pinged = {}        # worker process -> pings that it has not answered
+        self.heard = set()      # owners that have said since the last pings what they have handled: a sign of life as good
         self.timer = None
         self.late = 0           # replies to connections that are gone
         self.unreadable = 0     # replies that fit no format
@@ -144,14 +145,14 @@ class Exchange:
 
     def ping(self):
         """Where the layer does not tell of lost processes, ask those that own connections."""
-        self.timer = None
+        self.timer, heard, self.heard = None, self.heard, set()
         for process, links in list(self.owned.items()):
-            missed = self.pinged[process] = self.pinged.get(process, -1) + 1
+            owner = next(iter(links.values())).owner
+            missed = self.pinged[process] = 0 if owner in heard else self.pinged.get(process, -1) + 1
             if missed >= MISSES:
                 del self.pinged[process]
                 self.lost(Lost(process))
             else:
-                owner = next(iter(links.values())).owner
                 self.tell(owner, {"type": "interface.ping", "id": process,
                                   "reply_channel": f"{self.address.prefix}!{self.name}"})
         if self.owned:

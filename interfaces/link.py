@@ -131,6 +131,7 @@ class Link(Driven):
             return
         full = not self.room
         self.handled = handled
+        self.connection.factory.exchange.heard.add(self.owner)
         if self.tenure is not None:
             self.tenure.handled(handled)
         if full and self.room:

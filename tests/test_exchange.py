@@ -81,6 +81,19 @@ def test_an_owner_that_does_not_answer_is_lost_after_three_pings():
     assert peer.heard().startswith(b"HTTP/1.1 502 ")
 
 
+def test_an_owner_that_says_what_it_has_handled_lives_and_has_only_much_to_do_before_it_comes_to_the_ping():
+    peer = asked()
+    peer.app.replies(type_="interface.credit", receive_channel="specific.test!owner")
+    for _ in range(MISSES):
+        peer.waits(PING)
+    peer.layer.send(next(iter(peer.app.heard))["reply_channel"], {"type": "interface.credit", "handled": 0})
+    for _ in range(MISSES):
+        peer.waits(PING)
+    assert not peer.ended
+    peer.waits(PING)
+    assert peer.heard().startswith(b"HTTP/1.1 502 ")
+
+
 def test_a_claim_for_a_connection_that_is_gone_is_answered_with_gone():
     peer = asked()
     gone = peer.app.current

@@ -8,6 +8,9 @@ from interfaces.layers.wire_values import BadValue
 
 POP = 5                         # seconds that a blocking pop waits, as the stock layers' does
 MOST = 500                      # messages taken in one call: some 5 ms of work; a guess
+# The same where more waits. In one turn of the reactor thousands of clients may be read and the box once: what the workers
+# answer must not come in more slowly than what they are asked goes out. A guess.
+MOST_BEHIND = 8000
 ALONE = 1.0                     # seconds in which a lost pop is expected to be back; a guess
 PAUSE = 1.0                     # seconds after a pop that was refused; a guess
 OVER = 10_000                   # connections that are remembered as over, twice: 2 MB
@@ -64,7 +67,7 @@ class Reader:
 
     def __init__(self, address: Address, shard):
         self.address, self.shard, self.wire = address, shard, address.layer.wire
-        self.waiting = False            # a pop is out
+        self.waiting, self.most = False, MOST           # a pop is out; what is taken by the call behind it
         self.client = Client(shard.reactor, shard.place, self, patience=POP)
         self.pausing = self.noting = None
 
@@ -100,7 +103,7 @@ class Reader:
             return
         # The text and not its hash: a message was popped, and NOSCRIPT (after a SCRIPT FLUSH) would lose it.
         # The next pop goes out at once behind it.
-        rest = connection.execute_command(*self.wire.take([self.address.box], [MOST], first).eval())
+        rest = connection.execute_command(*self.wire.take([self.address.box], [self.most], first).eval())
         rest.addCallback(self.took).addErrback(self.rest_failed, connection)
         self.wait(connection)
         now = self.shard.clock.now()
@@ -111,6 +114,7 @@ class Reader:
 
     def took(self, result) -> None:
         batch = self.wire.taken(result, [self.address.box])
+        self.most = min(2 * self.most, MOST_BEHIND) if len(batch.found) >= self.most else MOST
         self.address.layer.counts["expired"] += batch.expired
         if batch.claimed is not None:
             self.address.receive(batch.claimed, batch.time)

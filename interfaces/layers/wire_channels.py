@@ -123,6 +123,15 @@ class ChannelsFormat(RedisFormat):
         value = self.value(body, channel if "!" in channel else None, now)
         return Call(PUT, (self.key(channel),), (self.expiry_arg, self.ttl, self.capacity_of(channel), value))
 
+    def send_all(self, messages: Iterable[tuple[str, bytes]], now: float) -> Call:
+        """`send` of several (channel, body), all of them channels of one process. They are taken in order: `skipped` of `sent`
+        is how many of the last ones found no room."""
+        keys, args = [], [self.expiry_arg, self.ttl]
+        for channel, body in messages:
+            keys.append(self.key(channel))
+            args += (self.capacity_of(channel), self.value(body, channel, now))
+        return Call(PUT, keys, args)
+
     def group_send(self, members: Iterable[str], body: bytes, now: float) -> list[tuple[int, Call]]:
         """(shard, call) for what `named` gave: one message for each process, one call for each server."""
         places: dict[str, list[str]] = {}

@@ -3,21 +3,19 @@ import asyncio
 import logging
 from collections import deque
 
-from hiredis import ReplyError
-
 from interfaces.worker import redis_release
 from interfaces.worker.home import PATIENCE, Home
-from interfaces.worker.redis_connection import ConnectionLost
+from interfaces.worker.redis_answers import RETRY, Answers
 from interfaces.worker.redis_shard import Shard
 
 logger = logging.getLogger("interfaces.worker")
-LATE = 1000                  # answers held while there is no Redis, a guess
 
 
 class RedisHome(Home):
     def __init__(self, layer, predecessor: Home | None = None, spare: bool = False):
         self.shards: list[Shard] = []
         self.outbox: deque[tuple[str, bytes]] = deque()
+        self.answers: dict[str, Answers] = {}            # by the key where a server reads; only those with something to say
         self.scheduled = False
         super().__init__(layer, predecessor, spare)
 
@@ -47,11 +45,8 @@ class RedisHome(Home):
         for group, channel in tuple(layer.groups):          # a Redis that was restarted has forgotten them
             if layer.format.group_shard(group) == shard.number:
                 shard.commands.ask(layer.format.group_add(group, channel).evalsha(), lambda reply: None)
-        now = self.loop.time()
-        late, shard.late = shard.late, deque()
-        for until, channel, body in late:
-            if until > now:
-                self.put(channel, body, shard)
+        for answers in tuple(self.answers.values()):
+            answers.soon()
         self.wake()
 
     # From any thread
@@ -84,42 +79,27 @@ class RedisHome(Home):
     # On the loop
 
     def put(self, channel: str, body: bytes, shard: Shard | None = None) -> None:
-        """Send without waiting for the result."""
+        """Send to an interface server, without waiting for the result."""
         form = self.layer.format
-        shard = shard or self.shards[form.shard(channel)]
-        if shard.commands is None:
-            if len(shard.late) >= LATE:
-                shard.late.popleft()
-            return shard.late.append((self.loop.time() + PATIENCE, channel, body))
-        call = form.send(channel, body, shard.clock.now())
-        connection = shard.commands
-
-        def done(reply):
-            if isinstance(reply, ConnectionLost):
-                return
-            if isinstance(reply, ReplyError):
-                if str(reply).startswith("NOSCRIPT"):
-                    return connection.ask(call.eval(), done)
-                shard.judge(connection, reply)
-                return self.layer.unsent(channel, str(reply))
-            if form.sent(reply).skipped:
-                self.layer.unsent(channel, "it holds all it may")
-
-        connection.ask(call.evalsha(), done)
+        key = form.key(channel)
+        answers = self.answers.get(key)
+        if answers is None:
+            answers = self.answers[key] = Answers(self, shard or self.shards[form.shard(channel)], key)
+        answers.put(channel, body)
 
     async def flushed(self) -> None:
-        """Redis has what was written, or is not there."""
+        """Redis has what was said, or is not there."""
         self.turn()
-        for shard in self.shards:
-            if shard.commands is not None:
-                try:
-                    async with asyncio.timeout(1.0):     # a guess
-                        await shard.commands.execute("PING")
-                except (OSError, TimeoutError):
-                    pass
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while any(answers.shard.commands is not None for answers in self.answers.values()):
+                    await asyncio.sleep(RETRY)
+        except TimeoutError:
+            pass
 
     def unfinished(self) -> list[asyncio.Future]:
         """What was asked, the pop too: what it brings must be given back."""
         for shard in self.shards:
             shard.reading.unblock()
-        return [future for shard in self.shards for future in shard.asked]
+        said = [answers.out for answers in self.answers.values() if answers.out is not None]
+        return said + [future for shard in self.shards for future in shard.asked]

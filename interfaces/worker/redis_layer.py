@@ -176,10 +176,11 @@ class RedisChannelLayer(RedisPresence, HomedLayer):
             self.servers[server] = None
 
     def unsent(self, channel: str, reason: str) -> None:
-        """An answer met this. The next ones wait for their results."""
-        self.inbox.dropped += 1
+        """An answer met this. The next ones wait for their results. Logged at the 1st, 2nd, 4th, 8th ... time."""
+        self.inbox.dropped = count = self.inbox.dropped + 1
         self.servers.pop(channel.partition("!")[0], None)
-        logger.warning("an answer for %s was not sent: %s", channel, reason)
+        if count & (count - 1) == 0:
+            logger.warning("an answer for %s was not sent: %s (%d messages so far)", channel, reason, count)
 
     def encode(self, message: dict) -> bytes:
         body = self.format.pack(message)

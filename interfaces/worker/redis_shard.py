@@ -41,7 +41,6 @@ class Shard:
         self.up = asyncio.Event()
         self.backs = 0                                   # calls of GIVE_BACK that are out
         self.asked: set[asyncio.Future] = set()
-        self.late: deque[tuple[float, str, bytes]] = deque()
         self.returns: deque[tuple[str, bytes, float]] = deque()
         self.reading = Reading(self)
         self.task = self.loop.create_task(self.keep_up(), name=f"channel layer, Redis {number}")

@@ -13,6 +13,7 @@ from channels.exceptions import ChannelFull
 from channels_redis.core import RedisChannelLayer as StockLayer
 from redis_server import find, free_port
 
+from interfaces.worker import redis_answers
 from interfaces.worker.layers import MessageTooLarge, RedisChannelLayer
 from tests.worker.hub import dialogue
 
@@ -416,3 +417,36 @@ async def test_the_master_that_a_sentinel_knows(start_redis, tmp_path):
     finally:
         sentinel.kill()
         sentinel.wait()
+
+
+@dialogue
+async def test_answers_wait_for_a_server_that_holds_all_it_may_and_keep_their_order(redis_server, monkeypatch):
+    monkeypatch.setattr(redis_answers, "CALL", 4)
+    async with Layers(redis_server.url) as layers:
+        layer = layers(channel_capacity={"interface.*": 10})
+        await layer.send("interface.a!warm", {})        # it has a connection
+        redis_server("DEL", "asgiinterface.a!")
+        for number in range(25):
+            layer.reply(f"interface.a!{number % 3}", {"n": number})
+        layer.reply("interface.b!1", {"n": 0})          # one that is full holds up no other
+        await until(lambda: redis_server("ZCARD", "asgiinterface.b!") == 1)
+        heard = []
+        while len(heard) < 25:
+            await until(lambda: redis_server("ZCARD", "asgiinterface.a!") == min(10, 25 - len(heard)))
+            for value in redis_server("ZPOPMIN", "asgiinterface.a!", 7)[::2]:
+                heard.append(layer.format.decode(value, "interface.a!", layer.now())[0]["n"])
+        assert heard == list(range(25))
+        assert layer.inbox.dropped == 0
+
+
+@dialogue
+async def test_answers_that_find_no_room_for_too_long_are_lost_and_that_is_said(redis_server, monkeypatch, caplog):
+    monkeypatch.setattr(redis_answers, "PATIENCE", 0.1)
+    async with Layers(redis_server.url) as layers:
+        layer = layers(channel_capacity={"interface.*": 1})
+        await layer.send("interface.a!1", {"n": 0})
+        for number in range(1, 6):
+            layer.reply("interface.a!1", {"n": number})
+        await until(lambda: layer.inbox.dropped == 5)
+        assert [record.args[2] for record in caplog.records if "was not sent" in record.msg] == [1, 2, 4]
+        assert not layer.home.answers
