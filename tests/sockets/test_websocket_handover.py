@@ -158,3 +158,23 @@ def test_the_newest_of_many_workers_that_come_and_go_has_all_of_them(served):
             await crowd.falls_silent()
             assert (crowd.dropped, crowd.doubled, sum(map(len, crowd.lost))) == (0, 0, 0)
     asyncio.run(dialogue())
+
+
+def test_what_is_new_goes_to_the_newest_release_and_the_rest_when_the_old_one_leaves(house):
+    def counted(client):
+        client.send("more")
+        return client.recv(5)
+    server = house.twistd("--prefer-release")
+    old = house.sockets(server, "released", SITE_RELEASE="v9")
+    with connect(f"{house.ws}/count", proxy=None) as stays:
+        assert counted(stays) == f"1 {old.process.pid}"
+        new = house.sockets(server, "released", SITE_RELEASE="v10")
+        for _ in range(5):
+            with connect(f"{house.ws}/count", proxy=None) as comes:
+                assert counted(comes) == f"1 {new.process.pid}"
+        assert counted(stays) == f"2 {old.process.pid}"
+        assert old.ends() == 0
+        assert counted(stays) == f"3 {new.process.pid}"
+        assert new.ends(signal.SIGKILL) == -signal.SIGKILL
+        last = house.sockets(server, "released", SITE_RELEASE="v9")        # a roll back
+        assert counted(stays).endswith(f" {last.process.pid}")

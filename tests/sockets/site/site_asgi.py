@@ -18,6 +18,7 @@ HOSTED = {
     "router": lambda: over_channels(ProtocolTypeRouter({"http": get_asgi_application()})),
     "sockets": lambda: over_channels({"http": Wsgi(get_wsgi_application(), threads=4), "websocket": consumers()}),
     "two_lanes": lambda: over_channels({"websocket": consumers()}, threads=2),
+    "released": lambda: over_channels({"websocket": consumers()}, release=os.environ["SITE_RELEASE"]),
 }
 
 
