@@ -68,16 +68,18 @@ message, with all keys of that and `resumed: True`, `epoch` (1, 2, ...) and `sta
 
 - its owner gave it back, as `over_channels` does with all of its connections on SIGTERM;
 - its owner is lost. The `local:` layer tells at once; elsewhere the server sends `interface.ping` (`id`,
-  `reply_channel`) to the owner every 10 s, to be answered with `interface.pong` (`id`), and three misses are a loss;
+  `reply_channel`) to the owner every 10 s (`--owner-ping`), to be answered with `interface.pong` (`id`), and three
+  misses are a loss; whoever says what it has `handled` lives too;
 - the layer has lost its data, so that groups are joined again. Of workers that own nothing the message is the same,
   and nothing need be claimed. In the format of Channels 1 there are no announcements: there the connection is ended.
 
 `state` is what the last owner left by `{"type": "interface.state", "state": ...}`, or by the key `state` of any reply:
 up to 64 KiB, or None. What the last owner was sent and had not `handled` is sent again, in order, numbered afresh, once
-a new owner has claimed the connection; but not after a crash, for it may have run. What the client says meanwhile
-waits. An `accept` on an open connection changes nothing, so that a consumer that knows nothing of all this survives: its
-`connect()` runs again. If the client leaves meanwhile the new owner is told the connect, what waited, and the
-disconnect. Where nobody claims the connection within `--resume-timeout` (60 s) it is ended: WebSocket 1012.
+a new owner has claimed the connection. After a crash only what the owner had never taken is (on Redis the server takes
+that back out of its box), for the rest may have run. What the client says meanwhile waits. An `accept` on an open
+connection changes nothing, so that a consumer that knows nothing of all this survives: its `connect()` runs again. If
+the client leaves meanwhile the new owner is told the connect, what waited, and the disconnect. Where nobody claims the
+connection within `--resume-timeout` (60 s) it is ended: WebSocket 1012.
 
 ## Credit
 

@@ -252,6 +252,10 @@ class ChannelLayer(Protocol):
     def delete(self, channel: str, last: dict | None = None) -> Awaitable[None]:
         """Drop what waits on a channel (a body that nobody reads any more). `last`: a message in its place."""
 
+    def recover(self, owner: str) -> Awaitable[dict]:
+        """Asked where the layer does not tell of lost owners, of one that is lost: its names leave all groups, and what it
+        was sent from here and never took is taken back. Gives reply channel -> orders of that; never raises."""
+
     def listening(self, channel: str) -> bool: ...               # False where it is known that nobody reads the channel
     def deserted(self, channel: str) -> float: ...               # for how many seconds that is known; 0.0 where it is not
     def close(self) -> Awaitable[None]: ...

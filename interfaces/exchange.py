@@ -17,9 +17,11 @@ MISSES = 3                      # likewise
 class Exchange:
     """The reply channels of one process, and the worker processes that own connections."""
 
-    def __init__(self, layer, clock, max_buffer: int = 16 * 1024 * 1024, resume_timeout: float = 60.0, credit: int = 64):
+    def __init__(self, layer, clock, max_buffer: int = 16 * 1024 * 1024, resume_timeout: float = 60.0, credit: int = 64,
+                 owner_ping: float = PING):
         self.layer, self.clock, self.max_buffer = layer, clock, max_buffer
         self.resume_timeout, self.credit = resume_timeout, credit       # messages.md, Worker loss; Credit
+        self.owner_ping = owner_ping
         self.announcer = Announcer(self)
         self.address = None
         self.names = []         # fresh, unguessable
@@ -126,7 +128,7 @@ class Exchange:
             link.owner = item.owner
             self.owned.setdefault(item.owner.partition("!")[0], {})[name] = link
             if self.timer is None and not self.layer.tells_lost:
-                self.timer = self.clock.callLater(PING, self.ping)
+                self.timer = self.clock.callLater(self.owner_ping, self.ping)
         if link.tenure is not None:
             link.tenure.plain() if item.owner is None else link.tenure.claimed()
 
@@ -156,14 +158,28 @@ class Exchange:
                 self.tell(owner, {"type": "interface.ping", "id": process,
                                   "reply_channel": f"{self.address.prefix}!{self.name}"})
         if self.owned:
-            self.timer = self.clock.callLater(PING, self.ping)
+            self.timer = self.clock.callLater(self.owner_ping, self.ping)
         else:
             self.pinged.clear()
 
     def lost(self, item: Lost):
-        for link in self.owned.pop(item.process, {}).values():
+        links = self.owned.pop(item.process, {})
+        owner = next((link.owner for link in links.values()), None)
+        if self.layer.tells_lost or owner is None:
+            return self.bereave(links, item, {})
+        for link in links.values():
             if link.tenure is not None:
-                link.tenure.lost()
+                link.tenure.suspend()
+        ensureDeferred(self.recover(owner, links, item))
+
+    async def recover(self, owner: str, links: dict, item: Lost):
+        self.bereave(links, item, await self.layer.recover(owner))
+
+    def bereave(self, links: dict, item: Lost, untaken: dict):
+        """`untaken`: reply channel -> orders of what their owner was sent and never took."""
+        for link in links.values():
+            if link.tenure is not None:
+                link.tenure.lost(untaken.get(link.reply_channel, ()))
             else:
                 link.owner = None
                 link.deliver(item)

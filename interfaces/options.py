@@ -24,6 +24,8 @@ COMMON = (
     ("prefer-release", False, "give what is new to the workers of the newest release alone (over_channels(..., release=...)), "
      "so that a deploy drains the old one by itself"),
     ("resume-timeout", 60.0, "seconds that a connection waits for a worker when its own is gone, before it is ended"),
+    ("owner-ping", 10.0, "seconds between two questions whether the worker that owns a connection lives, where the layer does "
+     "not tell (Redis): it is lost when it was silent at three of them"),
     ("credit", 64, "messages that may be out to the worker that owns a connection, before its socket is read no further"),
     ("grace", 10.0, "seconds that connections get to finish when the server is stopped"),
 )

@@ -102,7 +102,7 @@ class InterfaceServer(Service):
                 Logger(namespace=f"interfaces.{interface.name}").warn("{text}", text=interface.warning)
         for layer in self.options.layers:
             self.exchanges[layer] = Exchange(None, self.reactor, common["max-buffer"], common["resume-timeout"],
-                                             common["credit"])
+                                             common["credit"], common["owner-ping"])
             siblings = {name: self.factory(interface, layer, admissions.get(name))
                         for name, interface in self.options.interfaces.items()}
             for name, factory in siblings.items():

@@ -172,9 +172,12 @@ class Tenure:
         self.exchange.disown(self.link.name, self.link)
         self.announce()
 
-    def lost(self) -> None:
+    def lost(self, untaken=()) -> None:
+        """`untaken`: orders of what the owner was sent and never took."""
         if self.entries:
-            self.entries = deque(entry for entry in self.entries if not entry.given)
+            self.entries = deque(entry for entry in self.entries if not entry.given or entry.order in untaken)
+            for entry in self.entries:
+                entry.order, entry.given = None, False
             self.size = sum(entry.size for entry in self.entries)
         self.announce()
 
@@ -194,15 +197,19 @@ class Tenure:
 
     def announce(self) -> None:
         """The connection is nobody's: whoever takes it is told all of it."""
-        link, now = self.link, self.exchange.clock.seconds()
+        self.suspend()
+        self.link.epoch += 1
+        self.exchange.announcer.add(self)
+
+    def suspend(self) -> None:
+        """It has no owner: what is to be sent waits."""
+        link = self.link
         if link.owner is not None:
             self.former = link.owner
             self.exchange.disown(link.name, link)
-        link.epoch += 1
         if not self.vacant:
             self.vacate(True)
-            self.until = self.deadline if self.asked else now + self.exchange.resume_timeout
-        self.exchange.announcer.add(self)
+            self.until = self.deadline if self.asked else self.exchange.clock.seconds() + self.exchange.resume_timeout
 
     def vacate(self, vacant: bool) -> None:
         self.vacant, self.announced = vacant, None

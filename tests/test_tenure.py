@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from interfaces.contract import Abandoned, ChannelFull, Closed, Gap, Interface, Lost, NoVerdict, Taken
 from interfaces.laws import traces
@@ -165,6 +166,29 @@ def test_of_what_a_killed_worker_was_sent_nothing_runs_twice(peer):
     two = Worker(peer, "two")
     two.accepts()
     assert two.gets("long.line")["text"] == "c" and two.app.nothing()
+
+
+def test_what_a_killed_worker_never_took_is_said_to_the_next_one():
+    class Recovering(Quiet):
+        def recover(self, owner):
+            waiting.append(Deferred())
+            return waiting[-1]
+    waiting = []
+    peer = Peer(toy, app=False, layer=Recovering)
+    one = Worker(peer, "one")
+    first = one.accepts()
+    peer.says(b"a\nb\n")
+    assert [one.gets("long.line")["order"] for _ in "ab"] == [1, 2]
+    one.app.dies()
+    for _ in range(4):
+        peer.waits(10)
+    peer.says(b"c\n")
+    two = Worker(peer, "two")
+    assert two.app.nothing(), "it is not announced before that is known"
+    waiting.pop().callback({first["reply_channel"]: {2}})
+    peer.settle()
+    two.accepts()
+    assert [two.gets("long.line")["text"] for _ in "bc"] == ["b", "c"] and two.app.nothing()
 
 
 def test_a_claim_of_an_older_announcement_comes_too_late(peer):

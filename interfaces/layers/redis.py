@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succe
 from twisted.logger import Logger
 
 from interfaces.contract import ChannelFull, Deliver, Gap, LayerDown, MessageTooLarge
+from interfaces.layers.redis_lost import recover
 from interfaces.layers.redis_settings import RedisSettings
 from interfaces.layers.wire_local import MAX_FRAME, MAX_MESSAGE
 from interfaces.layers.wire_redis import Call
@@ -151,6 +152,9 @@ class RedisLayer:
             shard = self.shards[index]
             done.append(self.quietly(shard, self.wire.send(channel, self.packed(last), shard.clock.now())))
         return DeferredList(done).addCallback(lambda results: None)
+
+    def recover(self, owner: str) -> Deferred:
+        return ensureDeferred(recover(self, owner))
 
     def listening(self, channel: str) -> bool:
         """Redis doesn't know who reads."""

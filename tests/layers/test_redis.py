@@ -79,6 +79,30 @@ async def test_a_group_send_is_two_round_trips_however_many_it_reaches(harness):
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_a_lost_worker_never_took_is_taken_back_and_its_names_leave_all_groups(server):
+    harness = RedisHarness(server, "channels_redis")
+    layer, ours = await opened(harness)
+    await harness.settle()
+    owner, prefix = "specific.lost!owner", layer.wire.prefix
+    for order in range(1, 6):
+        await layer.send(owner, {"type": "websocket.receive", "reply_channel": ours.name("c1"), "order": order})
+    await layer.send(owner, {"type": "websocket.receive", "reply_channel": "interface.of.another!c9", "order": 7})
+    await layer.send(owner, {"type": "interface.ping", "reply_channel": ours.name("c2"), "id": "specific.lost"})
+    server("ZADD", f"{prefix}specific.lost!", 0, "no message")
+    taken = server("ZRANGE", f"{prefix}specific.lost!", 1, 2)       # two it took
+    server("ZREM", f"{prefix}specific.lost!", *taken)
+    for group in ("a", "b"):
+        for name in ("specific.lost!1", "specific.lost!2", "specific.lost2!1", "other!1"):
+            await layer.group_add(group, name)
+    assert await layer.recover(owner) == {ours.name("c1"): {3, 4, 5}}
+    assert server("ZCARD", f"{prefix}specific.lost!") == 3, "what is not ours is still there"
+    await until(lambda: all(server("ZRANGE", f"{prefix}:group:{group}", 0, -1) == [b"specific.lost2!1", b"other!1"]
+                            for group in "ab"), "nobody finds the lost one")
+    assert await layer.recover(owner) == {}
+    await harness.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_nobody_knows_who_reads_a_shared_channel(harness):
     layer, server = await opened(harness)
     assert layer.listening("http.request") is True and layer.deserted("http.request") == 0.0

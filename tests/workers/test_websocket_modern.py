@@ -81,6 +81,26 @@ def test_nobody_notices_that_a_worker_is_replaced(site, path):
     asyncio.run(dialogue())
 
 
+def test_a_worker_is_killed_and_another_has_its_sockets_and_what_it_never_took(site):
+    site.twistd("--owner-ping", "0.3")
+    first = site.modern("sockets", "ours", CHANNELS[:1])
+    [redis] = site.servers
+
+    async def dialogue():
+        async with Crowd(f"{site.ws}/echo", 10) as crowd:
+            await crowd.goes_on("before")
+            await asyncio.to_thread(site.modern, "sockets", "ours", CHANNELS[:1])
+            await asyncio.to_thread(first.ends, signal.SIGKILL)
+            said = [client.sent for client in crowd.clients]
+            assert await crowd.goes_on("after", 1) < 5
+            await crowd.falls_silent()
+            assert (crowd.dropped, crowd.doubled) == (0, 0)
+            for lost, after in zip(crowd.lost, said, strict=True):
+                assert all(number <= after for number in lost), "what is said to a dead worker is not lost"
+            await crowd.until(lambda client: redis("ZCARD", "asgi:group:room") == 10, "the dead one's names have left")
+    asyncio.run(dialogue())
+
+
 @pytest.mark.parametrize("how", ["flushed", "restarted"])
 def test_a_redis_that_has_lost_all_its_data_costs_no_socket(site, how):
     """Memberships come back by themselves, and the workers go on."""
