@@ -258,7 +258,7 @@ class Connection(protocol.Protocol):
             timer.cancel()                          # to reset it to a sooner time Twisted would look for it among all
             timer = None
         if timer is None:
-            self.timer = self.clock.callLater(timeout, self.ring)
+            self.timer = self.clock.callLater(max(timeout, 0.0), self.ring)
         return deadline
 
     def ring(self):
