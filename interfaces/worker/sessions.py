@@ -11,7 +11,7 @@ HALF = 32                    # messages.md, Credit: the server is told at the la
 HALF_BYTES = 128 * 1024      # the same of the window's 256 KiB
 TICK = 0.05                  # messages.md, Credit: two of them make 100 ms
 CLOSE_TIME = 10.0            # Daphne's application_close_timeout, for an application that was told that it is over
-EARLY = 1000                 # last words for connections that are still to begin, a guess
+EARLY = 1000                 # connections that are still to begin, of which something was heard; a guess
 
 
 class Sessions:
@@ -29,7 +29,7 @@ class Sessions:
         self.ticking: asyncio.TimerHandle | None = None
         self.ending: deque[tuple[float, Session]] = deque()
         self.watching: asyncio.TimerHandle | None = None
-        self.early: dict[str, dict] = {}                 # last words for connections that are still to begin
+        self.early: dict[str, list[dict]] = {}           # what came for connections that are still to begin
         self.keeping: dict[Session, asyncio.Task] = {}   # of those that are asked for their state
         self.forgotten: set[str] = set()                 # own channels of those that have ended, still in groups
         self.sweeping: asyncio.Task | None = None
@@ -71,8 +71,8 @@ class Sessions:
             former.gone()
         self.all[session.reply_channel] = session
         self.start(session, scope)
-        if last := self.early.pop(session.reply_channel, None):
-            session.hear(last)
+        for early in self.early.pop(session.reply_channel, ()):
+            session.hear(early)
 
     def start(self, session: Session, scope: dict) -> None:
         session.lane = self.lanes.choose()
@@ -116,11 +116,19 @@ class Sessions:
         session = self.all.get(message.get("reply_channel"))
         if session is not None:
             session.hear(message)
-        elif message.get("type") == self.kind.disconnect and message.get("reply_channel").__class__ is str:
-            # The first message goes the runworker's way and takes longer than what comes straight from the socket.
-            self.early[message["reply_channel"]] = message
+        elif self.may_be_early(message):
+            self.early.setdefault(message["reply_channel"], []).append(message)
             if len(self.early) > EARLY:
                 del self.early[next(iter(self.early))]
+
+    def may_be_early(self, message: dict) -> bool:
+        """The first message of a worker goes the runworker's way and takes longer than what comes straight from the socket: on
+        `local:` the server knows the owner by then, and sends what waited for one."""
+        kind = message.get("type")
+        if kind.__class__ is not str or message.get("reply_channel").__class__ is not str:
+            return False
+        activated = self.hosting is not None and self.hosting.begin is not None
+        return kind == self.kind.disconnect or not activated and kind.startswith(f"{self.kind.disconnect.split('.')[0]}.")
 
     def miss(self, session: Session, count: int) -> None:
         self.missed += count
