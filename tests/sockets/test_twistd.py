@@ -74,7 +74,7 @@ def test_a_daemon_that_can_not_start_says_so_and_does_not_stay(served):
         done = twistd("--pidfile", pidfile, "--logfile", served.folder / "log", "channels-interfaces", *arguments,
                       env=served.environment, cwd=served.folder)
         assert done.returncode == 1 and "An error has occurred" in done.stdout + done.stderr
-        assert not pidfile.exists()
+        until(lambda: not pidfile.exists(), "the daemon, which its parent does not wait for, is gone")
 
 
 @pytest.mark.parametrize("reactor", ["asyncio", "poll", "select"])
