@@ -76,9 +76,13 @@ class Crowd:
 
     @property
     def doubled(self) -> int:
-        """Answers that came twice or out of turn."""
-        return sum(len(client.heard) - len(set(client.heard)) + (client.heard != sorted(client.heard))
-                   for client in self.clients)
+        """Answers that came twice."""
+        return sum(len(client.heard) - len(set(client.heard)) for client in self.clients)
+
+    @property
+    def disordered(self) -> int:
+        """Clients that heard answers out of turn."""
+        return sum(client.heard != sorted(client.heard) for client in self.clients)
 
     @property
     def lost(self) -> list[list[int]]:

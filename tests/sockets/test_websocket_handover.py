@@ -48,7 +48,7 @@ def test_nobody_notices_that_workers_are_replaced(served, path, times):
                 worker = fresh
                 assert await crowd.goes_on("after", 1) < 2
             await crowd.falls_silent()
-            assert (crowd.dropped, crowd.doubled, sum(map(len, crowd.lost))) == (0, 0, 0)
+            assert (crowd.dropped, crowd.doubled, crowd.disordered, sum(map(len, crowd.lost))) == (0, 0, 0, 0)
     asyncio.run(dialogue())
     until(lambda: len(served.noted) >= SOCKETS, "their consumers hear of the end")
     assert len(served.noted) == SOCKETS, "once, and of no other end before"
@@ -65,7 +65,7 @@ def test_a_worker_is_killed_and_the_other_one_takes_over_what_was_its(served):
             said = [client.sent for client in crowd.clients]
             assert await crowd.goes_on("after", 1) < 1
             await crowd.falls_silent()
-            assert (crowd.dropped, crowd.doubled) == (0, 0)
+            assert (crowd.dropped, crowd.doubled, crowd.disordered) == (0, 0, 0)
             for lost, before, after in zip(crowd.lost, answered, said, strict=True):
                 assert all(before < number <= after for number in lost), "in flight when it was killed, or just then"
             assert not all(crowd.lost), "the other half lost nothing"
@@ -156,7 +156,7 @@ def test_the_newest_of_many_workers_that_come_and_go_has_all_of_them(served):
             await asyncio.gather(*[ends(worker) for worker in workers[:3]])
             await crowd.goes_on("after", 2)
             await crowd.falls_silent()
-            assert (crowd.dropped, crowd.doubled, sum(map(len, crowd.lost))) == (0, 0, 0)
+            assert (crowd.dropped, crowd.doubled, crowd.disordered, sum(map(len, crowd.lost))) == (0, 0, 0, 0)
     asyncio.run(dialogue())
 
 

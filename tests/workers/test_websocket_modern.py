@@ -77,7 +77,7 @@ def test_nobody_notices_that_a_worker_is_replaced(site, path):
             assert await asyncio.to_thread(first.process.wait, 3) == 0
             assert await crowd.goes_on("after", 1) < 2
             await crowd.falls_silent()
-            assert (crowd.dropped, crowd.doubled, sum(map(len, crowd.lost))) == (0, 0, 0)
+            assert (crowd.dropped, crowd.doubled, crowd.disordered, sum(map(len, crowd.lost))) == (0, 0, 0, 0)
     asyncio.run(dialogue())
 
 
@@ -123,6 +123,7 @@ def test_a_redis_that_has_lost_all_its_data_costs_no_socket(site, how):
             await crowd.goes_on("after", 1)
             await crowd.clients[0].socket.send("all: are here")
             await crowd.until(lambda client: client.said == ["are here"], "all hear it", 20)
+            # Not in order, perhaps: what one worker had still to say overtakes, or not, what the next one says.
             assert (crowd.dropped, crowd.doubled) == (0, 0)
     asyncio.run(dialogue())
     assert all(program.process.poll() is None for program in (server, *workers))
