@@ -221,12 +221,19 @@ def test_an_application_that_can_not_be_imported_is_one_sentence(house):
     assert "no_such_module" in server.text.strip().splitlines()[-1]
 
 
+def connected(port: int) -> socket.socket | None:
+    try:
+        return socket.create_connection(("127.0.0.1", port), 10)
+    except ConnectionRefusedError:
+        return None
+
+
 @pytest.mark.parametrize("limit", ["--http-max-connections", "--http-max-per-address"])
 def test_limits_on_connections_count_all_listeners_and_close_what_is_over_them(house, limit):
     other = free_port()
     house.twistd(limit, "3", "--layer", f"local:{house.folder}/a", "--layer", f"b=local:{house.folder}/b",
                  "--http", f"b@tcp:{other}:interface=127.0.0.1")
-    sockets = [socket.create_connection(("127.0.0.1", port), 10) for port in (house.port, other, other, other, house.port)]
+    sockets = [until(lambda port=port: connected(port), "it listens") for port in (house.port, other, other, other, house.port)]
     try:
         until(lambda: len(select.select(sockets, [], [], 0.2)[0]) >= 2, "whichever came last are closed")
         closed = select.select(sockets, [], [], 0.2)[0]
