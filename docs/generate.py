@@ -102,6 +102,10 @@ bytes; over that the connection is ended ("slow").
 |---|---|---|---|
 | `http.request` | 504 | 503 with `Retry-After` | 502 |
 | `websocket.connect` | 503 | 503 with `Retry-After` | it is asked again |
+| `mqtt.connect` | CONNACK 3, in MQTT 5 0x88 | the same | it is asked again |
+| `mqtt.auth` | the same; on an open connection the end, 0x87 | it is read no further, after 30 s the end, 0x97 | no verdict |
+| `mqtt.subscribe` | SUBACK 0x80 for each filter | as above | it is asked again |
+| `mqtt.receive`, QoS 1, 2 | the end, 0x83, so that the device sends it again | as above | it is asked again, with `dup` |
 
 Another protocol's question (`link.ask`) is refused as soon as nobody has listened to its channel for 2 seconds. HTTP
 waits: a deploy must pause browsers and not fail them. The deadline of an HTTP request is `--http-timeout` (120 s)

@@ -156,11 +156,11 @@ class Connection(protocol.Protocol):
         self.admissions.append(admission)
         return True
 
-    def upgrade(self, name, event):
+    def upgrade(self, name, event, around):
         self.factory = self.factory.sibling(name)
         self.interface = self.factory.interface
         unread = self.wire.unread()
-        self.wire = self.interface.wire(self.factory.options)
+        self.wire = around(self.interface.wire(self.factory.options))
         self.streams = getattr(self.wire, "streams", False)
         self.begin(None, event)
         if unread and not self.closing:

@@ -181,7 +181,12 @@ class Link(Protocol):
     curious: bool                     # a story that must know when its message is Taken sets it (`renew` resets it)
     window: int                       # messages that may be out to an owner (messages.md, Credit); a story may set it
     room: bool                        # the owner's window has room for another message, and there is an owner or need be none
+    drained: bool                     # the peer has read enough of what was written: `drain` would not wait
+    again: Callable[[list[dict]], list] | None   # asked when an owner has died: the messages that the next one gets, though
+        # the first may have had them (it can't have had those given); a story may set it. None: nothing runs twice
     upgrades: dict[bytes, str]        # what `become` can name, by the token of HTTP's Upgrade field
+    inside: Callable[[str, tuple], tuple | None]    # by path and subprotocols that are offered: (name, subprotocol, its
+        # `Interface.within`) of what is spoken inside a WebSocket; None: nothing is
     carriages: dict[bytes, str]       # what `carry` can name, by the query's parameter that asks for it
     purpose: str                      # the interface that this listener is for: its own, or one that is reached by an upgrade
 
@@ -198,13 +203,16 @@ class Link(Protocol):
     async def tell(self, message): ...                           # news that nobody need hear: never raises
     async def confirm(self, sent: int): ...                      # so many bytes of the owner's are written to the socket
     async def drop(self, channel: str, last=None): ...           # ChannelLayer.delete
+    def heeded(self, form: type) -> bool: ...    # False: for a while nobody has listened for messages of this class
+    def deliver(self, item): ...                 # another story of the process says something to this one: `reply` gives it
     async def drain(self, timeout: float | None = None): ...     # until the peer has read enough: None | Elapsed | Closed
     def encode(self, event) -> bytes: ...                        # for `pour`; raises what the wire raises, nothing is written
     async def pour(self, data: bytes, timeout: float): ...       # write as fast as the peer takes it: None | Elapsed | Closed
     def write(self, event) -> int: ...                           # to the peer; gives the number of bytes
     def renew(self): ...                                         # a fresh reply channel: a late reply never reaches what comes
-    def become(self, name: str, event) -> bool: ...              # another interface goes on from this event, unread bytes
-        # too, once this story returns. False: it has no room for another connection
+    def become(self, name: str, event, around=None) -> bool: ... # another interface goes on from this event (None: there is
+        # none), unread bytes too, once this story returns. `around(wire)` gives the wire to use in place of its own, which
+        # may have a `farewell()`: what is written when its story closes. False: it has no room for another connection
     def carry(self, name: str, event, body: bytes): ...          # another interface begins on a Carrier (carrier.py), which
         # this request opens; it waits for Ready in `reply`. None: there is no room for another connection
     def carrier(self, name: str, session: str): ...              # the Carrier of a session, Ended, or None
@@ -212,6 +220,19 @@ class Link(Protocol):
     def abort(self, reason: str): ...                            # at once, whatever is still to be written
     def log(self, text: str): ...                                # one line about this connection
     def access(self, line: Callable[[], str]): ...               # a line of the access log, made only if there is one
+
+
+class Desk(Protocol):
+    """What the connections of one process share (`Interface.shared`) has of the frame: where it has a method `open(desk)`, that
+    is called with one when the layer is there. What comes to the groups is given to its `hear(event)`."""
+    channel: str                                                 # its own
+    alone: bool                                                  # no other server can be on this layer
+
+    def now(self) -> float: ...                                  # the layer's time
+    def later(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]: ...    # gives what cancels it
+    def join(self, group: str): ...                              # for as long as the process lives
+    def group_send(self, group: str, message: dict): ...         # news that nobody need hear
+    def log(self, text: str): ...
 
 
 class Done:
@@ -287,6 +308,9 @@ class Interface:
     carried: Callable[[Any], CarriedWire] | None = None          # its wire where requests of HTTP carry it; None: never
     warning: str = ""                                            # for the log, when it is served
     alpn: tuple[bytes, ...] = ()                                 # its names in TLS (RFC 7301), best first
+    within: Callable[[Any], Any] | None = None                   # by its options: where it is spoken inside WebSocket: `path`
+        # and `subprotocols`, the bytes that a message may have (`most`), its own number for a `fault` of WebSocket's. None:
+        # nowhere
 
 
 def option(default: Any, help: str, parse: Callable[[str], Any] | None = None, flag: str | None = None) -> Any:

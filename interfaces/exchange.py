@@ -26,6 +26,7 @@ class Exchange:
         self.address = None
         self.names = []         # fresh, unguessable
         self.links = {}         # connection name -> Link
+        self.desks = {}         # name -> Desk
         self.owned = {}         # worker process -> {connection name: Link}
         self.pinged = {}        # worker process -> pings that it has not answered
         self.heard = set()      # owners that have said since the last pings what they have handled: a sign of life as good
@@ -41,6 +42,8 @@ class Exchange:
 
     def close(self):
         self.announcer.close()
+        for desk in self.desks.values():
+            desk.close()
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -93,8 +96,12 @@ class Exchange:
         elif item.__class__ is Gap:
             for link in list(self.links.values()):
                 (link.deliver if link.tenure is None else link.tenure.gap)(item)
+            for desk in self.desks.values() if item.everything else ():
+                desk.renew()
         elif name == self.name:
             self.pinged.pop(item.get("id"), None)
+        elif name in self.desks:
+            self.desks[name].deliver(item)
         elif item.__class__ is dict:
             self.late += 1
             if item.get("receive_channel").__class__ is str:

@@ -185,10 +185,13 @@ def traces(peer: Peer) -> list[str]:
         left.append("connections that the factory still counts")
     if peer.connection.links:
         left.append(f"stories that have not ended: {peer.connection.links}")
-    if peer.clock.getDelayedCalls():
-        left.append(f"timers: {[str(call) for call in peer.clock.getDelayedCalls()]}")
-    if peer.layer.groups.members:
-        left.append(f"groups: {peer.layer.groups.members}")
+    desks = peer.exchange.desks.values()                # they last as long as the process
+    timers = [str(call) for call in peer.clock.getDelayedCalls() if call not in [desk.timer for desk in desks]]
+    if timers:
+        left.append(f"timers: {timers}")
+    groups = {group: set(members) - {desk.channel for desk in desks} for group, members in peer.layer.groups.members.items()}
+    if any(groups.values()):
+        left.append(f"groups: {groups}")
     return left
 
 

@@ -17,11 +17,12 @@ OURS = ("interface.credit", "interface.state")  # said to the bridge, not to the
 
 class Link(Driven):
     """The only thing a story sees. contract.Link says what each method promises."""
-    __slots__ = ("name", "owner", "order", "handled", "window", "successor", "curious", "epoch", "tenure")
+    __slots__ = ("name", "owner", "order", "handled", "window", "successor", "curious", "epoch", "tenure",
+                 "again")
 
     def __init__(self, connection, stream=None):
         super().__init__(connection, stream)
-        self.name = self.owner = self.successor = self.tenure = None
+        self.name = self.owner = self.successor = self.tenure = self.again = None
         self.curious = False
         self.order, self.handled, self.window, self.epoch = 0, -1, connection.factory.exchange.credit, 0
 
@@ -44,6 +45,7 @@ class Link(Driven):
     upgrades = property(lambda self: self.connection.factory.upgrades)
     purpose = property(lambda self: self.connection.home.purpose)
     carriages = property(lambda self: self.connection.factory.carriages)
+    drained = property(lambda self: self.connection.drained)
 
     @property
     def room(self) -> bool:
@@ -176,6 +178,11 @@ class Link(Driven):
         except (ChannelFull, MessageTooLarge) as error:
             self.log(f"{message.__message__.name} was not sent: {error!r}")
 
+    def heeded(self, form) -> bool:
+        if self.owner is not None or self.tenure is not None and self.tenure.vacant:
+            return True
+        return self.connection.factory.exchange.layer.deserted(form.__message__.channel) < DESERTED
+
     async def confirm(self, sent):
         message = dict(Credit.__message__.encode(Credit(sent)), reply_channel=self.reply_channel)
         await self.connection.factory.exchange.layer.send(self.owner, message)
@@ -236,10 +243,13 @@ class Link(Driven):
     def write(self, event) -> int:
         return self.connection.write(event, self)
 
-    def become(self, name, event):
+    def inside(self, path, subprotocols):
+        return None if self.connection.carried else self.connection.factory.inside(path, subprotocols)
+
+    def become(self, name, event, around=None):
         if not self.connection.admit(name):
             return False
-        self.successor = (name, event)
+        self.successor = (name, event, around or itself)
         return True
 
     def carry(self, name, event, body):
@@ -249,6 +259,8 @@ class Link(Driven):
         return self.connection.factory.sibling(name).carriers.find(session)
 
     def close(self, reason="", linger=False):
+        if hasattr(self.wire, "farewell"):
+            self.connection.put(self.wire.farewell())
         self.connection.close(reason, linger)
 
     def abort(self, reason):
@@ -260,3 +272,7 @@ class Link(Driven):
     def access(self, line):
         if self.connection.factory.access is not None and not self.connection.carried:     # its requests have their own lines
             self.connection.factory.access(line())
+
+
+def itself(wire):
+    return wire

@@ -15,6 +15,7 @@ from interfaces.access import AccessLog
 from interfaces.admission import Admission
 from interfaces.bridge import Connection
 from interfaces.carrier import Carriers
+from interfaces.desk import Desk
 from interfaces.exchange import Exchange
 from interfaces.layers import open_layer
 from interfaces.options import endpoint, options_class
@@ -33,6 +34,7 @@ class ConnectionFactory(ServerFactory):
         self.interface, self.options, self.exchange = interface, options, exchange
         self.replies = Replies(interface.replies)
         self.shared = interface.shared(options) if interface.shared else None
+        self.desk = Desk(exchange, self.replies, self.shared) if hasattr(self.shared, "open") else None
         self.log = Logger(namespace=f"interfaces.{interface.name}")
         self.access = access
         self.admission = admission or Admission(interface.name)
@@ -47,6 +49,11 @@ class ConnectionFactory(ServerFactory):
         self.connections.add(connection)
         connection.host = host
         return connection
+
+    def open(self):
+        """The layer is there."""
+        if self.desk is not None:
+            self.desk.open()
 
     def acceptableProtocols(self):
         """Without a name in common Twisted ends the handshake, and browsers always offer some."""
@@ -63,6 +70,20 @@ class ConnectionFactory(ServerFactory):
     @property
     def upgrades(self) -> dict[bytes, str]:
         return {sibling.interface.token: name for name, sibling in self.siblings.items() if sibling.interface.token}
+
+    def inside(self, path, subprotocols):
+        """contract.Link.inside"""
+        for name, sibling in self.siblings.items():
+            within = sibling.within
+            if within is not None and path == within.path:
+                chosen = next((each for each in subprotocols if each in within.subprotocols), None)
+                return None if chosen is None else (name, chosen, within)
+        return None
+
+    @property
+    def within(self):
+        """Interface.within, or None where it is spoken on its own listeners alone."""
+        return self.interface.within(self.options) if self.interface.within else None
 
     @property
     def carriages(self) -> dict[bytes, str]:
@@ -153,9 +174,15 @@ class InterfaceServer(Service):
                     prefer_release=common["prefer-release"])
                 if common["app"]:
                     self.host(common["app"], exchange.layer)
-                self.now(ensureDeferred(exchange.open()))
+                self.now(ensureDeferred(exchange.open()), lambda nothing, name=name: self.opened(name))
         except (OSError, ValueError, ImportError) as error:
             self.fail(str(error))
+
+    def opened(self, layer: str):
+        listens = {name for name, _, listens in self.options.listen if listens == layer}
+        for name in self.options.interfaces:
+            if name in listens or self.factories[layer, name].within is not None:
+                self.factories[layer, name].open()
 
     def host(self, application: str, layer):
         """Run an over_channels application in a thread of this process: for development. The same frames, no socket file."""

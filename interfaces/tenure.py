@@ -7,8 +7,9 @@
     vacant -- `resume_timeout` --------> the story hears Abandoned
 
 A worker that gives back in order says what it has handled: the rest is sent again to the next one. Of what a crashed one
-was sent nobody knows what it did, so that is gone: nothing runs twice. A connection whose peer leaves in between stays
-until its next owner has heard all of it, the goodbye too: whoever was told connect is told disconnect.
+was sent nobody knows what it did, so that is gone: nothing runs twice but what the story says may (`Link.again`). A
+connection whose peer leaves in between stays until its next owner has heard all of it, the goodbye too: whoever was told
+connect is told disconnect.
 """
 from collections import deque
 
@@ -102,7 +103,7 @@ class Tenure:
                     return
         finally:
             self.flushing = False
-        if link.ended and not self.vacant:
+        if link.story is None and not self.vacant:      # until then it may have more to say
             link.forget()
 
     def unsent(self) -> Entry | None:
@@ -163,7 +164,7 @@ class Tenure:
             self.link.order += 1
             self.exchange.tell(entry.encoded["type"], entry.encoded)
         self.flushed(None)
-        if self.link.ended:
+        if self.link.story is None:
             self.link.forget()
 
     def given_back(self) -> None:
@@ -174,11 +175,14 @@ class Tenure:
 
     def lost(self, untaken=()) -> None:
         """`untaken`: orders of what the owner was sent and never took."""
-        if self.entries:
-            self.entries = deque(entry for entry in self.entries if not entry.given or entry.order in untaken)
-            for entry in self.entries:
-                entry.order, entry.given = None, False
-            self.size = sum(entry.size for entry in self.entries)
+        link, kept = self.link, deque(entry for entry in self.entries or () if not entry.given or entry.order in untaken)
+        for entry in kept:
+            entry.order, entry.given = None, False
+        if link.again is not None and link.story is not None:
+            for message in reversed(link.again([entry.encoded for entry in kept])):
+                kept.appendleft(Entry(dict(message.__message__.encode(message), reply_channel=link.reply_channel)))
+        if kept or self.entries:
+            self.entries, self.size = kept, sum(entry.size for entry in kept)
         self.announce()
 
     def gap(self, gap: Gap) -> None:
@@ -226,7 +230,7 @@ class Tenure:
         """Once in a while, of one that is vacant."""
         if now >= self.until:
             self.vacate(False)
-            if self.link.ended:
+            if self.link.story is None:
                 self.link.forget()
             elif not self.asked:                # whoever asks has a deadline of its own
                 self.link.deliver(Abandoned())

@@ -204,6 +204,7 @@ class Peer:
             for other in siblings}
         for factory in known.values():
             factory.siblings, factory.log = known, self.log
+            factory.open()
         self.interface = interface
         self.sends = [sent.__message__.channel for each in (interface, *siblings) for sent in each.sends]
         self.app = App(self.layer, self.sends, adopts) if app else None

@@ -90,7 +90,7 @@ def test_a_strangers_interface_is_left_out(tmp_path):
     path = os.pathsep.join([str(ROOT), str(ROOT / "examples" / "finger"), str(tmp_path)])
     installed = subprocess.run([sys.executable, "-c", "from interfaces.registry import find; print(*find()[0])"],
                                env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=60)
-    assert installed.stdout.split() == ["finger", "http", "ws"], installed.stderr
+    assert installed.stdout.split() == ["finger", "http", "mqtt", "ws"], installed.stderr
     assert run_generator(tmp_path, PYTHONPATH=path).returncode == 0
     assert (tmp_path / "messages.md").read_text() == (ROOT / "docs" / "messages.md").read_text()
 

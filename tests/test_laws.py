@@ -21,7 +21,8 @@ def corpus(name: str) -> tuple[list[bytes], tuple | None]:
 
 
 def answer(message):
-    return {"http.request": {"status": 200, "content": b"ok"}, "websocket.connect": {"accept": True}}.get(message["type"])
+    return {"http.request": {"status": 200, "content": b"ok"}, "websocket.connect": {"accept": True},
+            "mqtt.connect": {"type_": "mqtt.accept", "relay": True, "subscribe_acl": ["#"]}}.get(message["type"])
 
 
 @pytest.mark.parametrize("name", [name for name in INTERFACES if (Path(__file__).parent / name).exists()])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from channels.layers import get_channel_layer
 from django.core.exceptions import ImproperlyConfigured
 
-from interfaces.worker import websocket
+from interfaces.worker import mqtt_session, websocket
 from interfaces.worker.adoption import Adoption
 from interfaces.worker.asgi import AsgiRequests
 from interfaces.worker.homed import HomedLayer
@@ -18,8 +18,12 @@ from interfaces.worker.wsgi import Wsgi, WsgiRequests
 logger = logging.getLogger("interfaces.worker")
 CONCURRENCY = 100            # requests of an ASGI application at once, a guess: one that awaits is cheap
 CONNECTIONS = 10_000         # long-lived connections of a worker, a guess: 160 MB of stock consumers
-NO_SESSIONS = ("over_channels hosts no WebSocket on channels_redis: its buffers drop messages, and a connection could not be "
-               "given from one worker to the next. Use interfaces.worker.layers.RedisChannelLayer")
+LASTING = {                  # the shared channels of connections that last, by protocol; what each makes of its messages
+    "websocket.connect": (websocket.WebSocket, websocket.scope_of),
+    "mqtt.connect": (mqtt_session.Mqtt, mqtt_session.scope_of),
+}
+NO_SESSIONS = ("over_channels hosts no WebSocket on channels_redis, and no MQTT: its buffers drop messages, and a connection "
+               "could not be given from one worker to the next. Use interfaces.worker.layers.RedisChannelLayer")
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class Settings:
 
 
 def over_channels(application, *, layer: str = "default", **settings):
-    """`application` is a dict by protocol, {"http": Wsgi(...) or an ASGI 3 application, "websocket": an ASGI 3 application},
-    or one ASGI 3 application for all.
+    """`application` is a dict by protocol, {"http": Wsgi(...) or an ASGI 3 application, "websocket": an ASGI 3 application,
+    "mqtt": an ASGI 3 application}, or one ASGI 3 application for all.
 
     `settings`: at most `concurrency` (100) requests of an ASGI application, and as many handshakes, run at once (of a Wsgi:
     its threads); at most `connections` (10,000) are open. Synchronous consumers run in `threads` (16) lanes: a connection stays
@@ -51,7 +55,7 @@ def over_channels(application, *, layer: str = "default", **settings):
 
 class OverChannels:
     """Messages of a channel layer in, requests and connections of an application out. `requests`: those that run, by reply
-    channel. `sessions`: the connections."""
+    channel. `sessions`: the connections, by shared channel."""
 
     def __init__(self, application, layer, settings: Settings):
         if isinstance(application, dict) and not application:
@@ -59,23 +63,25 @@ class OverChannels:
         self.application, self.layer, self.settings, self.hosting = application, layer, settings, None
         self.requests: dict[str, object] = {}
         self.late = 0                                    # messages dropped because the client had been answered already
-        http, socket = map(application.get, ("http", "websocket")) if isinstance(application, dict) else (application,) * 2
+        of = application.get if isinstance(application, dict) else lambda protocol: application
+        http, lasting = of("http"), {channel: found for channel in LASTING if (found := of(channel.split(".")[0])) is not None}
         if is_stock(layer):
-            if isinstance(application, dict) and socket is not None:
+            if isinstance(application, dict) and lasting:
                 raise ImproperlyConfigured(NO_SESSIONS)
-            self.layer, socket = StockHost(layer), None
+            self.layer, lasting = StockHost(layer), {}
         elif not isinstance(layer, HomedLayer):
             raise ImproperlyConfigured("over_channels needs a channel layer of interfaces.worker.layers, or channels_redis")
         self.http = http and (WsgiRequests if isinstance(http, Wsgi) else AsgiRequests)(self, http)
         self.adoption = Adoption(self.layer)
         self.layer.inbox.owned = self.hear
         self.layer.grace, self.layer.release = settings.grace, settings.release
-        self.sessions = None
+        self.sessions: dict[str, Sessions] = {}
         if http is not None:
             self.layer.inbox.host("http.request", http.threads if isinstance(http, Wsgi) else settings.concurrency)
-        if socket is not None and not isinstance(socket, Wsgi):
-            self.sessions = Sessions(self, socket, websocket.WebSocket, websocket.scope_of)
-            self.layer.inbox.host("websocket.connect", min(settings.concurrency, settings.connections))
+        for channel, found in lasting.items():
+            if not isinstance(found, Wsgi):
+                self.sessions[channel] = Sessions(self, found, *LASTING[channel])
+                self.layer.inbox.host(channel, min(settings.concurrency, settings.connections))
 
     async def __call__(self, scope, receive, send):
         if scope["type"] == "channel":
@@ -104,8 +110,8 @@ class OverChannels:
                 except Exception:
                     logger.exception("a message on %s could not be read", channel)
         finally:
-            if channel == "websocket.connect" and self.sessions is not None:
-                self.sessions.close()
+            if channel in self.sessions:
+                self.sessions[channel].close()
 
     def activate(self, channel: str):
         """What is called with the messages of `channel`."""
@@ -113,7 +119,7 @@ class OverChannels:
         hosting = inbox.hostings.get(channel)
         if hosting is None:
             logger.error("a worker was started with %s, for which over_channels has no application%s", channel,
-                         f". {NO_SESSIONS}" if channel == "websocket.connect" and inbox is self.layer else "")
+                         f". {NO_SESSIONS}" if channel in LASTING and inbox is self.layer else "")
             return self.hear
         if self.server_lost not in inbox.on_lost:
             inbox.on_lost.append(self.server_lost)
@@ -121,8 +127,9 @@ class OverChannels:
             self.hosting = hosting
             hosting.activate(self.begin)
             return self.begin
-        self.sessions.activate(hosting)
-        return self.sessions.begin
+        sessions = self.sessions[channel]
+        sessions.activate(hosting)
+        return sessions.begin
 
     def begin(self, message: dict) -> None:
         """Start the request that `message` (http.request, messages.md 2) tells of."""
@@ -161,13 +168,14 @@ class OverChannels:
             request = self.requests.get(message.get("reply_channel"))
             if request is not None:
                 request.hear(message)
-            elif self.sessions is not None:
-                self.sessions.hear(message)
+            else:
+                for sessions in self.sessions.values():          # one of them knows it
+                    sessions.hear(message)
         except Exception:
             logger.exception("a message of the interface server could not be read")
 
     def server_lost(self) -> None:
         for request in tuple(self.requests.values()):
             request.gone()
-        if self.sessions is not None:
-            self.sessions.server_lost()
+        for sessions in self.sessions.values():
+            sessions.server_lost()

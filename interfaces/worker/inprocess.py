@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import Future
 
 logger = logging.getLogger("interfaces.worker")
-CHANNELS = ("http.request", "websocket.connect")
+CHANNELS = ("http.request", "websocket.connect", "mqtt.connect")
 STOP_TIME = 5.0              # seconds, a guess: how long `stop` waits for the thread
 
 

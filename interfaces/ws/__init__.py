@@ -2,6 +2,7 @@
 
 protocol.py   bytes <-> events; handshake.py the request that asks and its answers, frames.py what comes of bytes,
               compression.py permessage-deflate
+tunnel.py     another protocol inside WebSocket
 fallback.py   the same where requests of HTTP carry it (docs/fallback.md)
 messages.py   websocket.connect, .receive, .disconnect; websocket.accept, .send, .close, .http.response
 session.py    one connection from first to last

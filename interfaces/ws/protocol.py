@@ -10,6 +10,7 @@ behind by AHEAD bytes, the rest is read when it pulls, and then `owes` may be tr
 
 Events to the peer, for `encode()`:
     Accept, Reject the answer to the request, one of them, once; handshake.py. Reject also where `handshake` raised
+    Handover       as Accept, but what follows is for another wire, from `unread` on (tunnel.py)
     Message, Ping, Close    no bytes where a Close is out already (RFC 6455 5.5.1), the echo too: a story need not know
     Owed           nothing but what is owed
 `encode` raises ValueError, naming the fault, for what an application must not say; nothing has changed then.
@@ -25,8 +26,8 @@ from interfaces.ws.frames import (
 )
 from interfaces.ws.handshake import Accept, Asked, Handshake, Reject, accepted, read, rejected
 
-__all__ = ["Accept", "Close", "Handshake", "Limits", "Message", "NATIVE", "Owed", "Ping", "Pong", "Reject", "WebSocketWire",
-           "prepared"]
+__all__ = ["Accept", "Close", "Handover", "Handshake", "Limits", "Message", "NATIVE", "Owed", "Ping", "Pong", "Reject",
+           "WebSocketWire", "prepared"]
 
 AHEAD = 256 * 1024                         # bytes of events that wait for the story: the window of messages.md, Credit
 EARLY = 128 * 1024                         # bytes before the 101, when a client must send none (RFC 6455 4.1): all that
@@ -38,6 +39,12 @@ STEP = 16 * 1024                           # bytes autobahn is given at once; fo
 @dataclass(frozen=True, slots=True)
 class Owed:
     """What the wire owes since the last pull."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """101 with this subprotocol, which was offered, and without compression."""
+    subprotocol: str
 
 
 class WebSocketWire:
@@ -155,11 +162,17 @@ class WebSocketWire:
             data, self.answered = rejected(event), True
             self.forget()
             return data
-        if event.__class__ is not Accept:
+        if event.__class__ is not Accept and event.__class__ is not Handover:
             raise ValueError("a frame before the handshake is answered")
         if self.asked is None:
             raise ValueError("there is no handshake to accept")
-        return self.accept(event)
+        return self.accept(event) if event.__class__ is Accept else self.hand_over(event)
+
+    def hand_over(self, event: Handover) -> bytes:
+        self.asked.agreement = None
+        data = accepted(self.asked, Accept(event.subprotocol))
+        self.asked, self.answered = None, True
+        return data
 
     def accept(self, event: Accept) -> bytes:
         asked, agreement = self.asked, self.asked.agreement
@@ -167,10 +180,15 @@ class WebSocketWire:
         self.asked, self.answered = None, True
         if self.failure is not None:                    # there was no Close to send when it was found
             self.failure = self.failure[0], POLICY
+        self.open(agreement)
+        return data + self.owing()
+
+    def open(self, agreement):
+        """The handshake is over. `agreement`: compression.Agreement, or None."""
+        self.answered = True
         self.frames = Frames(self.options, None if agreement is None else agreement.client)
         self.window = 0 if agreement is None else agreement.server
         self.parse(AHEAD)                               # what a hasty client has sent before
-        return data + self.owing()
 
     def again(self, event):
         raise ValueError("the handshake is answered already")
@@ -198,7 +216,7 @@ class WebSocketWire:
         return self.owing()
 
 
-SAID = {Accept: WebSocketWire.again, Reject: WebSocketWire.again, Message: WebSocketWire.message,
+SAID = {Accept: WebSocketWire.again, Handover: WebSocketWire.again, Reject: WebSocketWire.again, Message: WebSocketWire.message,
         Ping: WebSocketWire.ping, Close: WebSocketWire.close, Owed: WebSocketWire.owed}
 
 

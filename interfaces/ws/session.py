@@ -1,5 +1,6 @@
 """One WebSocket from the request for it to its close."""
 from email.utils import formatdate
+from functools import partial
 
 from interfaces.contract import (
     Abandoned, ChannelFull, Closed, Elapsed, Gap, HalfClosed, MessageTooLarge, NoVerdict, ProtocolError, Stopping,
@@ -8,7 +9,8 @@ from interfaces.schema import Neutral
 from interfaces.ws.messages import (
     Denial, DenialBody, WebSocketConnect, WebSocketDisconnect, WebSocketReceive, WebSocketReply,
 )
-from interfaces.ws.protocol import Accept, Close, Message, Owed, Ping, Pong, Reject
+from interfaces.ws.protocol import Accept, Close, Handover, Message, Owed, Ping, Pong, Reject
+from interfaces.ws.tunnel import TunnelWire
 
 PATIENCE = 5.0              # seconds that a message waits for a worker that is behind; messages.md, Asking and deciding
 CONFIRM = 128 * 1024        # bytes; messages.md, Credit
@@ -31,7 +33,8 @@ async def session(link, options, shared):
     origin = next((value for name, value in upgrade.headers if name == b"origin"), None)
     if not options.allows(origin):
         return socket.reject(403, "this origin is not allowed")     # cross-site WebSocket hijacking, RFC 6455 10.2
-    return await socket.run()
+    found = link.inside(upgrade.path, offered.subprotocols)
+    return await socket.run() if found is None else socket.hand_over(*found)
 
 
 class Socket:
@@ -112,6 +115,13 @@ class Socket:
             return self.reject(500, "the application failed")
         self.access()
         return verdict
+
+    def hand_over(self, name: str, subprotocol: str, within):
+        """To the protocol that is spoken inside. It is that one's first words that are a question to a worker."""
+        if not self.link.become(name, None, partial(TunnelWire, within=within, options=self.options)):
+            return self.reject(503, "there are too many connections of this kind")
+        self.link.write(Handover(subprotocol))
+        return self.access()
 
     async def deny(self, denial: Denial, until: float):
         """The worker's own refusal."""

@@ -86,6 +86,7 @@ class Socket:
 
 class Server:
     """`application` is the worker's OverChannels, where that runs in this process."""
+    channel, peer = "websocket.connect", Socket
 
     def __init__(self, worker: Worker, application=None):
         self.worker, self.sockets, self.application = worker, {}, application
@@ -93,9 +94,9 @@ class Server:
         self.owner, self.asked, self.gone = "", [], False
 
     def announces(self, message: dict) -> Socket:
-        socket = self.sockets[message["reply_channel"]] = Socket(self, message)
+        socket = self.sockets[message["reply_channel"]] = self.peer(self, message)
         self.credit -= 1
-        self.worker.gets("websocket.connect", message)
+        self.worker.gets(self.channel, message)
         return socket
 
     async def opens(self, path: str = "/chat", **keys) -> Socket:
@@ -112,7 +113,7 @@ class Server:
     @property
     def worker_sessions(self):
         """The other side: both run in this process."""
-        return self.application.sessions
+        return self.application.sessions[self.channel]
 
     def session_of(self, socket: Socket):
         return self.worker_sessions.all[socket.reply_channel]
@@ -138,7 +139,7 @@ class Server:
         if kind == 0:
             self.gone = True
             raise AssertionError("the worker has gone")
-        elif kind == wire.LISTEN and name == "websocket.connect":
+        elif kind == wire.LISTEN and name == self.channel:
             self.credit += wire.CREDIT.unpack(payload)[0]
         elif kind == wire.STARTED:
             self.started += wire.CREDIT.unpack_from(payload)[0]

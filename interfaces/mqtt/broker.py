@@ -1,0 +1,280 @@
+"""What the MQTT connections of one process share: sessions, subscriptions, retained messages, wills. Pure, on a clock that
+its desk gives it (contract.Desk)."""
+from heapq import heapify, heappop, heappush
+
+from interfaces.mqtt.delivery import DIRECT, WILL_DELAY, Message, Wanted
+from interfaces.mqtt.messages import Send
+from interfaces.mqtt.packets import V5, Publish, Subscription, Will
+from interfaces.mqtt.protocol import MqttWire
+from interfaces.mqtt.shares import Share
+from interfaces.mqtt.state import Session
+from interfaces.mqtt.store import Memory
+from interfaces.mqtt.topics import Tree, check_topic, split_share
+from interfaces.schema import Neutral
+
+GROUP = "mqtt"              # messages.md, section 4: each interface server is in it
+SYSTEM = "$SYS"             # names that are the server's own, 4.7.2
+
+
+class TooMany(Exception):
+    """There is no room for another session."""
+
+
+class Broker:
+    """`take` and `leave` begin and end a connection; `subscribe`, `unsubscribe` and `publish` are what it does between."""
+
+    def __init__(self, options, store=None):
+        self.options, self.store = options, store or Memory()
+        self.tree, self.shares = Tree(), {}             # shares: {(name, filter): Share}
+        self.ends, self.wills, self.count = [], [], 0   # heaps of (when, count, session), (when, count, session, message)
+        self.desk = self.cancel = None                  # cancel: of the timer for the next will
+        self.roused, self.probe = None, None            # clients to be woken in the next turn; a wire that checks
+        self.dropped = 0                                # messages that found no room on their way to a client
+
+    # The frame
+
+    def open(self, desk) -> None:
+        self.desk, self.now = desk, desk.now
+        desk.join(GROUP)
+
+    def hear(self, event) -> None:
+        """What a worker sent to the group, or another server."""
+        message = None if event.__class__ is Send and event.origin == self.desk.channel else self.said(event)
+        if message is not None:
+            self.publish(message)
+
+    def said(self, event) -> Message | None:
+        """A worker's words as a message; None, and a line in the log, where no wire could say it. Checked here, so that a
+        fault of the application never shows in the story of a device."""
+        if event.__class__ is Neutral:
+            if event.topic is None:
+                return None                             # meant for others
+            payload = event.bytes if event.bytes is not None else (event.text or "").encode("utf-8", "replace")
+            event = Send(event.topic, payload)
+        try:
+            if event.__class__ is not Send or event.qos not in (0, 1, 2):
+                raise ValueError(f"{event.__class__.__name__} to the group {GROUP}, or a QoS that is none")
+            check_topic(event.topic)
+            message = Message(event, self.now())
+            self.checked(message)
+        except (ValueError, TypeError, AttributeError) as error:
+            self.desk.log(f"a message that can't be published: {error}")
+            return None
+        return message
+
+    def checked(self, message: Message) -> None:
+        """Raises ValueError for properties that can't be encoded."""
+        if message.properties:
+            self.size(Publish(message.topic, b"", 1, False, False, 1, message.properties))
+
+    def size(self, packet) -> int:
+        """Bytes that it has in MQTT 5, without what carries it (WebSocket). Raises ValueError."""
+        if self.probe is None:
+            self.probe = MqttWire(self.options)
+            self.probe.version = V5
+        return len(self.probe.encode(packet))
+
+    def rouse(self, client) -> None:
+        """In the next turn: now another story, or this one, may be in the middle of a fan-out."""
+        if self.roused is None:
+            self.roused = {}
+            self.desk.later(0, self.wake)
+        self.roused[client] = None
+
+    def wake(self) -> None:
+        roused, self.roused = self.roused, None
+        for client in roused:
+            client.woken()
+
+    # Connections come and go
+
+    async def keeps(self, client_id: str, username: str | None) -> bool:
+        """Whether there is a session that this client would go on with."""
+        self.sweep()
+        session = await self.store.session(client_id)
+        return session is not None and session.expiry > 0 and session.username == username
+
+    async def take(self, client_id: str, client, clean: bool, expiry: float) -> tuple[Session, bool]:
+        """(its session, whether it was kept). Another connection with this client id is ended [MQTT-3.1.4-3]. Raises TooMany.
+        Across servers: another one that has the session is to be told here, and waited for."""
+        self.sweep()
+        session = await self.store.session(client_id)
+        if session is not None and session.client is not None:
+            former = session.client
+            former.taken_over(self.leave(session, former.will, former.relay))
+            session = self.store.sessions.get(client_id)
+        if session is not None and (clean or session.username != client.username):      # never to somebody else
+            self.end(session)
+            session = None
+        kept = session is not None
+        if not kept:
+            if len(self.store.sessions) >= self.options.max_sessions:
+                raise TooMany
+            session = Session(self, client_id, client.username)
+        session.will, session.expiry = None, expiry
+        session.attach(client)
+        self.store.keep(session)
+        return session, kept
+
+    def leave(self, session: Session, will: Will | None, relay: bool) -> bool:
+        """Its connection is over. Whether `will` is due at once; otherwise it is after its delay, or when the session ends
+        (3.1.3.2.2). It is published where the client's messages are relayed."""
+        session.detach()
+        delay = 0 if will is None else min(will.properties.get(WILL_DELAY, 0), session.expiry)
+        if will is not None and relay:
+            message = Message(will, self.now(), session)
+            if delay:
+                self.delay(session, message, self.now() + delay)
+            else:
+                self.relay(message)
+        if session.expiry:
+            session.ending = self.number()
+            self.push(self.ends, (self.now() + session.expiry, session.ending, session))
+            self.store.keep(session)
+        else:
+            self.end(session)
+        return will is not None and not delay
+
+    def number(self) -> int:
+        self.count += 1
+        return self.count
+
+    def end(self, session: Session) -> None:
+        """Nothing of it is kept."""
+        for filter in list(session.subscriptions or ()):
+            self.unsubscribe(session, filter)
+        self.store.drop(session)
+        will, session.will = session.will, None
+        if will is not None:
+            self.relay(will)
+
+    def sweep(self) -> None:
+        """End the sessions whose time is up. No timer is needed: until somebody comes or goes they harm nobody."""
+        now = self.now()
+        while self.ends and self.ends[0][0] <= now:
+            _, number, session = heappop(self.ends)
+            if session.client is None and session.ending == number:
+                self.end(session)
+
+    def push(self, heap: list, entry: tuple) -> None:
+        """Entries of those who came back in time stay until theirs has come; a device that comes and goes must not pile up."""
+        heappush(heap, entry)
+        if len(heap) > 64 and len(heap) > 2 * len(self.store.sessions):      # 64: a guess
+            heap[:] = [each for each in heap if each[2].client is None and (
+                each[1] == each[2].ending if heap is self.ends else each[3] is each[2].will)]
+            heapify(heap)
+
+    # Wills
+
+    def delay(self, session: Session, will: Message, when: float) -> None:
+        session.will = will
+        self.push(self.wills, (when, self.number(), session, will))
+        self.arm()
+
+    def arm(self) -> None:
+        if self.cancel is not None:
+            self.cancel()
+            self.cancel = None
+        while self.wills and self.wills[0][3] is not self.wills[0][2].will:
+            heappop(self.wills)                         # it came back, or its session ended
+        if self.wills:
+            self.cancel = self.desk.later(max(self.wills[0][0] - self.now(), 0.0), self.due)
+
+    def due(self) -> None:
+        self.cancel, now = None, self.now()
+        while self.wills and self.wills[0][0] <= now:
+            _, _, session, will = heappop(self.wills)
+            if session.will is will:
+                session.will = None
+                self.relay(will)
+        self.arm()
+
+    # Subscriptions
+
+    def subscribe(self, session: Session, wish: Subscription, qos: int, identifier: int | None) -> None:
+        """`qos`: what is granted. Retained messages follow as 3.3.1.3 says."""
+        wanted = Wanted(qos, wish.no_local, wish.retain_as_published, (identifier,) if identifier else None)
+        name, inner = split_share(wish.filter)
+        if session.subscriptions is None:
+            session.subscriptions = {}
+        new = wish.filter not in session.subscriptions
+        session.subscriptions[wish.filter] = wanted
+        if name:
+            share = self.shares.get((name, inner))
+            if share is None:
+                share = self.shares[name, inner] = Share()
+                self.tree.subscribe(inner, share, DIRECT)
+            share.add(session, wanted)                  # no retained messages [MQTT-4.8.2 non-normative, 3.8.4]
+        else:
+            self.tree.subscribe(inner, session, wanted)
+            if wish.retain_handling == 0 or wish.retain_handling == 1 and new:
+                if len(self.store.messages):
+                    found = self.store.messages.match(inner), wanted, self.number()
+                    session.retained = {**(session.retained or {}), wish.filter: found}
+        self.store.keep(session)
+
+    def unsubscribe(self, session: Session, filter: str) -> bool:
+        """Whether there was such a subscription."""
+        if not session.subscriptions or session.subscriptions.pop(filter, None) is None:
+            return False
+        session.subscriptions = session.subscriptions or None
+        if session.retained:
+            session.retained.pop(filter, None)
+        name, inner = split_share(filter)
+        if not name:
+            self.tree.unsubscribe(inner, session)
+            return True
+        share = self.shares[name, inner]
+        share.remove(session)
+        if not share.members:
+            del self.shares[name, inner]
+            self.tree.unsubscribe(inner, share)
+        return True
+
+    # Messages
+
+    def relay(self, message: Message) -> None:
+        """What a client publishes: to matching subscriptions of all servers."""
+        self.publish(message)
+        if not self.desk.alone:
+            self.desk.group_send(GROUP, {
+                "type": "mqtt.send", "topic": message.topic, "payload": message.payload, "qos": message.qos,
+                "retain": message.retain, "properties": message.properties or {}, "origin": self.desk.channel})
+
+    def publish(self, message: Message) -> None:
+        """To every subscription that matches, on this server."""
+        if message.retain:
+            self.retain(message)
+        matched = self.tree.match(message.topic)
+        if len(matched) == 1:
+            for receiver, wanted in tuple(matched[0].items()):
+                receiver.deliver(message, wanted)
+            return
+        receivers = {}
+        for subscribers in matched:
+            for receiver, wanted in subscribers.items():
+                if wanted.no_local and message.sender is receiver:
+                    continue
+                before = receivers.get(receiver)
+                receivers[receiver] = wanted if before is None else before.joined(wanted)
+        for receiver, wanted in receivers.items():
+            receiver.deliver(message, wanted)
+
+    def retain(self, message: Message) -> None:
+        store, limits = self.store, self.options
+        before = store.messages.get(message.topic)
+        if not message.payload:
+            store.release(message.topic)                # [MQTT-3.3.1-6]
+        elif before is None and len(store.messages) >= limits.max_retained or (
+                store.size - (before.size if before else 0) + message.size > limits.max_retained_bytes):
+            self.dropped += 1                           # no line in the log for each: a client could fill the disk
+        else:
+            message.number = self.number()
+            store.retain(message)
+
+    def lasts(self, message: Message) -> bool:
+        """False: it is retained no longer (3.3.2.3.3)."""
+        if message.expires is None or message.expires > self.now():
+            return True
+        self.store.release(message.topic)
+        return False
