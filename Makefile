@@ -39,11 +39,11 @@ bench: $(READY)
 docs: $(READY)
 	@$(PY) docs/generate.py $(ARGS)
 
-# The system programs that tests drive.
-PROGRAMS = curl redis-server chromium
+# The system programs that tests drive; program:package where Debian's name is another.
+PROGRAMS = curl redis-server chromium mosquitto_pub:mosquitto-clients
 SUDO = $(shell test "$$(id -u)" = 0 || echo sudo)
 ci-deps:
-	@missing=; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	@missing=; for each in $(PROGRAMS); do command -v $${each%:*} >/dev/null || missing="$$missing $${each\#*:}"; done; \
 	test -z "$$missing" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends $$missing; }
 
 clean:

@@ -96,9 +96,16 @@ class House:
         until(lambda: not listen or self.open(), "the port is open")
         return server
 
-    def open(self) -> bool:
+    def broker(self, *arguments, endpoint="tcp:{}", **more):
+        """The real twistd, for devices too: on `self.mqtt`."""
+        self.mqtt = free_port()
+        server = self.twistd("--mqtt", f"{endpoint.format(self.mqtt)}:interface=127.0.0.1", *arguments, **more)
+        until(lambda: self.open(self.mqtt), "the port for devices is open")
+        return server
+
+    def open(self, port=None) -> bool:
         with socket.socket() as sock:
-            return sock.connect_ex(("127.0.0.1", self.port)) == 0
+            return sock.connect_ex(("127.0.0.1", port or self.port)) == 0
 
     def worker(self, application="wsgi", channels=("http.request",), server=None, **more):
         """A stock runworker; with `server` given, known to its hub when this returns."""
@@ -110,6 +117,10 @@ class House:
     def sockets(self, server, application="sockets", **more):
         """A worker for WebSockets too."""
         return self.worker(application, SOCKETS if application == "sockets" else SOCKETS[:1], server=server, **more)
+
+    def devices(self, server):
+        """A worker for MQTT."""
+        return self.worker("devices", ("mqtt.connect",), server=server)
 
     @property
     def noted(self) -> list[str]:

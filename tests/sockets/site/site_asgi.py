@@ -17,6 +17,7 @@ HOSTED = {
     "asgi": lambda: over_channels({"http": get_asgi_application()}),
     "router": lambda: over_channels(ProtocolTypeRouter({"http": get_asgi_application()})),
     "sockets": lambda: over_channels({"http": Wsgi(get_wsgi_application(), threads=4), "websocket": consumers()}),
+    "devices": lambda: over_channels({"http": Wsgi(get_wsgi_application(), threads=4), "mqtt": device()}),
     "two_lanes": lambda: over_channels({"websocket": consumers()}, threads=2),
     "released": lambda: over_channels({"websocket": consumers()}, release=os.environ["SITE_RELEASE"]),
 }
@@ -25,6 +26,11 @@ HOSTED = {
 def consumers():
     from site_consumers import stack
     return stack
+
+
+def device():
+    from site_devices import Device
+    return Device.as_asgi()
 
 
 def __getattr__(name):

@@ -3,6 +3,7 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "modern_settings")
 
+import modern_devices
 from asgiref.sync import async_to_sync
 from channels.consumer import AsyncConsumer, SyncConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
@@ -110,6 +111,7 @@ plain = ProtocolTypeRouter({"channel": ChannelNameRouter({
 count = ProtocolTypeRouter({"channel": ChannelNameRouter({"number.add": Count.as_asgi()})})
 plain_sockets = ProtocolTypeRouter({"channel": ChannelNameRouter({
     name: PlainSocket.as_asgi() for name in ("websocket.connect", "websocket.receive", "websocket.disconnect")})})
+plain_devices = modern_devices.plain_devices
 
 
 def __getattr__(name):
@@ -121,4 +123,6 @@ def __getattr__(name):
         return over_channels({"http": get_asgi_application()})
     if name == "sockets":
         return over_channels({"websocket": URLRouter([path("echo", Echo.as_asgi()), path("sync", SyncEcho.as_asgi())])})
+    if name == "devices":
+        return modern_devices.hosted()
     raise AttributeError(name)

@@ -1,0 +1,86 @@
+"""Devices on a real Redis: plain consumers of Channels 4, on our layer and on channels_redis."""
+import contextlib
+import signal
+
+import pytest
+
+from tests.sockets.device import VERSIONS, Device, Talker
+from tests.sockets.processes import until
+
+pytestmark = pytest.mark.slow
+CHANNELS = ("mqtt.connect", "mqtt.receive", "mqtt.subscribe", "mqtt.disconnect")
+
+
+@pytest.fixture
+def comes(site):
+    """`comes("lamp")`: a device, gone at the end of the test."""
+    # With the usual 10 s a lost worker is missed only after the decision's time-out, which ends what waits for it.
+    site.server = site.broker("--owner-ping", "0.5")
+    with contextlib.ExitStack() as devices:
+        def to(name, *arguments, **more):
+            device = Device(site.mqtt, name, *arguments, **more)
+            devices.callback(device.leaves)
+            return device
+        yield to
+
+
+@pytest.mark.parametrize("environment", ["stock", "ours"])
+def test_a_plain_consumer_of_each_channel(site, comes, environment):
+    site.modern("plain_devices", environment, CHANNELS)
+    devices = [comes(f"lamp{version}", version) for version in VERSIONS]
+    assert [comes("thief", version, user=("bob", "guess")).answer for version in VERSIONS] == [0x86, 0x86]
+    for device in devices:
+        assert device.subscribes("between/#") == 1 and device.subscribes("secret/#") >= 0x80
+    one, other = devices
+    for qos in (1, 2):
+        one.publishes("up", f"{qos}", qos)
+        assert f"got up {qos} 0 {qos}" in site.noted
+    one.hears(("down", b"you said 1", 0, False), ("down", b"you said 2", 0, False))
+    one.publishes("between/us", "hello")
+    one.hears(("down", b"you said hello", 0, False), ("between/us", b"hello", 1, False))
+    other.hears(("between/us", b"hello", 1, False))
+    codes = []
+    other.client.on_publish = lambda client, userdata, mid, code, properties: codes.append(code.value)
+    other.publishes("refused", "x")
+    until(lambda: codes == [0x87], "it is told that it may not")
+    other.hears(("down", b"you said x", 0, False))
+    one.publishes("all", "of you", 0)
+    for device in devices:
+        device.hears(("down", b"of you", 0, False))
+    one.leaves()
+    other.vanishes()
+    until(lambda: {"left 0x00 True", "left 0x80 False"} <= set(site.noted), "both ends are heard of")
+    [redis] = site.servers
+    until(lambda: redis("ZCARD", "asgi:group:devices") == 0, "the group is empty")
+    assert "Traceback" not in site.server.text
+
+
+def test_plain_consumers_come_and_go_behind_their_devices(site, comes):
+    """Nobody owns them: what is published meanwhile waits in the channel, and is acknowledged later."""
+    worker = site.modern("plain_devices", "ours", CHANNELS)
+    device = comes("lamp")
+    device.publishes("up", "with a worker")
+    assert worker.ends() == 0
+    waits = device.begins("up", "without")
+    site.modern("plain_devices", "ours", CHANNELS)
+    waits.wait_for_publish(10)
+    assert waits.is_published() and not device.ended
+    assert site.noted == ["got up 1 0 with a worker", "got up 1 0 without"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_message_is_lost_when_a_worker_ends(site, comes, number):
+    first = site.modern("devices", "ours", CHANNELS[:1])
+    talkers = [Talker(site.mqtt, f"talker{version}{qos}", version, qos) for version in VERSIONS for qos in (1, 2)]
+    for talker in talkers:
+        talker.goes_on()
+    site.modern("devices", "ours", CHANNELS[:1])
+    assert first.ends(number) in (0, -signal.SIGKILL)
+    for talker in talkers:
+        talker.goes_on()
+    for talker in talkers:
+        talker.falls_silent()
+        assert not talker.ended, "it has noticed nothing"
+        talker.was_heard(site.noted)
+        talker.leaves()
+    assert number == signal.SIGKILL or not [line for line in site.noted if line.split()[4] == "1"], "nothing is given twice"
