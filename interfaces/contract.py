@@ -224,15 +224,33 @@ class Link(Protocol):
 
 class Desk(Protocol):
     """What the connections of one process share (`Interface.shared`) has of the frame: where it has a method `open(desk)`, that
-    is called with one when the layer is there. What comes to the groups is given to its `hear(event)`."""
+    is called with one when the layer is there. What comes to the groups, and to its channel, is given to its `hear(event)`.
+    A coroutine `close()`, where it has one, is waited for when all connections are over."""
     channel: str                                                 # its own
     alone: bool                                                  # no other server can be on this layer
+    storage: "Storage | None"                                    # what outlasts this process; None: the layer keeps nothing
 
     def now(self) -> float: ...                                  # the layer's time
     def later(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]: ...    # gives what cancels it
+    def begin(self, work: Coroutine): ...                        # runs beside all else; what it raises is logged
+    async def wait(self, key: Any, seconds: float) -> bool: ...  # until `wake` is called with that key; False: it was not
+    def wake(self, key: Any): ...
     def join(self, group: str): ...                              # for as long as the process lives
     def group_send(self, group: str, message: dict): ...         # news that nobody need hear
+    def send(self, channel: str, message: dict): ...             # likewise, to another server's desk
     def log(self, text: str): ...
+
+
+class Storage(Protocol):
+    """A Redis that all servers of a layer have in common. Every awaitable may raise LayerDown."""
+    prefix: str                                                  # before all names of keys
+
+    def now(self) -> float: ...                                  # its time, as far as it is known
+    def run(self, script: str, keys: tuple, args: tuple) -> Awaitable[Any]: ...     # Lua; calls are done in their order
+    def seal(self, data: bytes) -> bytes: ...                    # as the layer's messages are, where they are encrypted
+    def unseal(self, data: bytes) -> bytes: ...                  # raises ValueError
+    def inherit(self, channel: str) -> Awaitable[list[dict]]: ...    # of a server that is gone: the messages to its desk
+        # that it never took are taken, and its names leave all groups
 
 
 class Done:
@@ -249,43 +267,6 @@ class Done:
 
 DONE = Done()
 Deliver = Callable[[str, Any], None]
-
-
-class ChannelLayer(Protocol):
-    """The server's side of a channel layer. Messages are dicts. Every awaitable is a Deferred or DONE."""
-    tells_taken: bool                 # it delivers Taken; elsewhere only a claim in a reply tells of an owner
-    reader_mark: str                  # in a name that one process reads, stands before its own part: "." or classic "?"
-    tells_lost: bool                  # it delivers Lost at once; elsewhere the exchange pings the owners
-
-    def send(self, channel: str, message: dict) -> Awaitable[None]:
-        """Raises ChannelFull or MessageTooLarge, at the call or from the awaitable. `message["deadline"]`, where it is
-        there, is when the message expires."""
-
-    def open(self, prefix: str, deliver: Deliver) -> Awaitable["Address"]:
-        """Open this process's own address. From then on `deliver(connection, item)` is called for what is sent to
-        `<address.prefix>!<connection>`: a message dict, Taken, or Lost; `deliver("", Lost(process))` when a process that
-        owned connections is gone, `deliver("", Gap(everything))` when messages may be lost (to one connection alone:
-        `deliver(connection, Gap())`). Never called from inside `send` of the same stack."""
-
-    def group_add(self, group: str, channel: str) -> Awaitable[None]: ...
-    def group_discard(self, group: str, channel: str) -> Awaitable[None]: ...
-    def group_send(self, group: str, message: dict) -> Awaitable[None]: ...
-    def delete(self, channel: str, last: dict | None = None) -> Awaitable[None]:
-        """Drop what waits on a channel (a body that nobody reads any more). `last`: a message in its place."""
-
-    def recover(self, owner: str) -> Awaitable[dict]:
-        """Asked where the layer does not tell of lost owners, of one that is lost: its names leave all groups, and what it
-        was sent from here and never took is taken back. Gives reply channel -> orders of that; never raises."""
-
-    def listening(self, channel: str) -> bool: ...               # False where it is known that nobody reads the channel
-    def deserted(self, channel: str) -> float: ...               # for how many seconds that is known; 0.0 where it is not
-    def close(self) -> Awaitable[None]: ...
-
-
-class Address(Protocol):
-    prefix: str                                                  # channel names are f"{prefix}!{connection}"
-
-    def forget(self, connection: str) -> None: ...               # this connection is over: out of all groups, owned by nobody
 
 
 @dataclass(frozen=True)

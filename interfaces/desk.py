@@ -1,5 +1,5 @@
 """What the connections of one process share hears and says through the layer: a channel of its own in groups, and time."""
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 
 from interfaces.contract import ChannelFull, MessageTooLarge
@@ -18,12 +18,18 @@ class Desk:
         self.exchange, self.replies, self.shared = exchange, replies, shared
         self.name, self.groups, self.timer = exchange.fresh(), [], None
         self.out = self.lost = 0        # messages to groups: under way; that found no way
+        self.waiting = {}               # key -> Deferreds of `wait`
 
     def open(self):
         """When the layer is there; again does nothing."""
         if self.name not in self.exchange.desks:
             self.exchange.desks[self.name] = self
             self.shared.open(self)
+
+    async def finish(self):
+        """All connections are over; the layer is still there."""
+        if self.name in self.exchange.desks and hasattr(self.shared, "close"):
+            await self.shared.close()
 
     def close(self):
         if self.timer is not None and self.timer.active():
@@ -44,6 +50,34 @@ class Desk:
     def later(self, seconds, call):
         timer = self.exchange.clock.callLater(seconds, call)
         return lambda: timer.cancel() if timer.active() else None
+
+    @property
+    def storage(self):
+        return self.exchange.layer.storage
+
+    def begin(self, work):
+        ensureDeferred(work).addErrback(
+            lambda failure: log.failure("what {channel} has begun failed", failure, channel=self.channel))
+
+    async def wait(self, key, seconds):
+        woken = Deferred()
+        self.waiting.setdefault(key, []).append(woken)
+        timer = self.exchange.clock.callLater(seconds, self.gave_up, key, woken)
+        came = await woken
+        if came:
+            timer.cancel()
+        return came
+
+    def gave_up(self, key, woken):
+        left = self.waiting[key]
+        left.remove(woken)
+        if not left:
+            del self.waiting[key]
+        woken.callback(False)
+
+    def wake(self, key):
+        for woken in self.waiting.pop(key, ()):
+            woken.callback(True)
 
     def join(self, group):
         self.groups.append(group)
@@ -69,15 +103,18 @@ class Desk:
             self.missed(group, "the layer is behind")
         else:
             self.out += 1
-            ensureDeferred(self.send(group, message))
+            ensureDeferred(self.spread(group, message))
 
-    async def send(self, group, message):
+    async def spread(self, group, message):
         try:
             await self.exchange.layer.group_send(group, message)
         except (ChannelFull, MessageTooLarge) as error:
             self.missed(group, error)
         finally:
             self.out -= 1
+
+    def send(self, channel, message):
+        self.exchange.tell(channel, message)
 
     def missed(self, group, error):
         """Logged at the 1st, 2nd, 4th, 8th ... time."""

@@ -55,6 +55,11 @@ class ConnectionFactory(ServerFactory):
         if self.desk is not None:
             self.desk.open()
 
+    async def close(self):
+        """All connections are over."""
+        if self.desk is not None:
+            await self.desk.finish()
+
     def acceptableProtocols(self):
         """Without a name in common Twisted ends the handshake, and browsers always offer some."""
         return list(self.interface.alpn)
@@ -214,6 +219,7 @@ class InterfaceServer(Service):
             timer.cancel()
         if self.worker is not None:
             self.worker.stop()
+        await DeferredList([ensureDeferred(factory.close()) for factory in self.factories.values()])
         for exchange in self.exchanges.values():
             exchange.close()
             if exchange.layer is not None:

@@ -102,9 +102,10 @@ def quiet(deferred: Deferred) -> None:
 
 
 class ForeignLayer:
-    """interfaces.contract.ChannelLayer over an asyncio channel layer. `loop` is the reactor's; expiry and capacities are
+    """interfaces.layers.contract.ChannelLayer over an asyncio channel layer. `loop` is the reactor's; expiry and capacities are
     the backend's own. Awaitables are Deferreds."""
     tells_taken = tells_lost = False
+    storage = None
     reader_mark = "."
 
     def __init__(self, backend, loop=None, max_message: int = MAX_MESSAGE):

@@ -55,11 +55,11 @@ def decoded(payload: bytes) -> dict:
 
 
 class MemoryLayer:
-    """interfaces.contract.ChannelLayer for one process. `clock` is a Twisted reactor or a task.Clock; for settings see
+    """interfaces.layers.contract.ChannelLayer for one process. `clock` is a Twisted reactor or a task.Clock; for settings see
     shared.Limits. From `attach` on the methods are for readers: the workers of this machine, or a test's."""
 
     tells_taken = tells_lost = True
-    reader_mark = "."
+    reader_mark, storage = ".", None
 
     def __init__(self, clock, **limits):
         self.clock, self.limits = clock, Limits(**limits)

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from interfaces.contract import ChannelFull, Deliver, Gap, LayerDown, MessageTooLarge
 from interfaces.layers.redis_lost import recover
 from interfaces.layers.redis_settings import RedisSettings
+from interfaces.layers.redis_storage import Storage
 from interfaces.layers.wire_local import MAX_FRAME, MAX_MESSAGE
 from interfaces.layers.wire_redis import Call
 
@@ -23,7 +24,7 @@ log = Logger(namespace="interfaces.layers")
 
 
 class RedisLayer:
-    """interfaces.contract.ChannelLayer. `capacities`: prefix of channel names -> capacity, before the settings' own
+    """interfaces.layers.contract.ChannelLayer. `capacities`: prefix of channel names -> capacity, before the settings' own
     patterns; `max_message`: bytes. ValueError: a secret or certificate that can't be read."""
     tells_taken = tells_lost = False
 
@@ -46,6 +47,7 @@ class RedisLayer:
         self.addresses = []
         mark = f"interface.mark.{secrets.token_urlsafe(NAME_BYTES)}"
         self.shards = [Shard(reactor, place, self.wire, mark, self.lost) for place in places(reactor, settings)]
+        self.storage = Storage(self, self.shards[0])
         for shard in self.shards:
             shard.start()
 

@@ -12,10 +12,9 @@ end
 
 
 async def recover(layer, owner: str) -> dict[str, set[int]]:
-    """contract.ChannelLayer.recover. Whatever can't be had or done expires."""
+    """layers.contract.ChannelLayer.recover. Whatever can't be had or done expires."""
     box = f"{owner.partition('!')[0]}!"
-    for shard in layer.shards:
-        ensureDeferred(leave_groups(layer, shard, box))
+    ensureDeferred(leave_all_groups(layer, box))
     shard = layer.shards[layer.wire.shard(owner)]
     key, found = layer.wire.key(owner), {}
     sent = [(value, *whose) for value in await layer.quietly(shard, ("ZRANGE", key, 0, -1)) or ()
@@ -38,6 +37,10 @@ def from_here(layer, value: bytes, box: str, now: float) -> tuple[str, int] | No
     if order.__class__ is not int or reply_channel.__class__ is not str:
         return None
     return (reply_channel, order) if any(reply_channel.startswith(address.box) for address in layer.addresses) else None
+
+
+async def leave_all_groups(layer, box: str) -> None:
+    await DeferredList([ensureDeferred(leave_groups(layer, shard, box)) for shard in layer.shards])
 
 
 async def leave_groups(layer, shard, box: str) -> None:

@@ -63,7 +63,10 @@ async def admit(client, packet: Connect) -> None:
 
 async def question(client, packet: Connect, client_id: str) -> MqttConnect:
     link, will = client.link, packet.will
-    kept = not packet.clean_start and await client.broker.keeps(client_id, packet.username)
+    try:
+        kept = not packet.clean_start and await client.broker.keeps(client_id, packet.username)
+    except ChannelFull as error:
+        raise Refused(UNAVAILABLE, f"its session can't be had: {error}") from None
     told = None if will is None else {"topic": will.topic, "payload": will.payload, "qos": will.qos, "retain": will.retain,
                                       "properties": will.properties}
     return MqttConnect(client_id, packet.protocol_version, packet.clean_start, packet.keep_alive, packet.username,
@@ -135,6 +138,8 @@ async def accept(client, packet: Connect, verdict: Accept, client_id: str) -> No
         session, present = await client.broker.take(client_id, client, packet.clean_start, expiry)
     except TooMany:
         raise Refused(QUOTA, "there are too many sessions", True) from None
+    except ChannelFull as error:
+        raise Refused(UNAVAILABLE, f"its session can't be had: {error}", True) from None
     client.session, client.stale = session, len(session.received or ())
     for filter in list(session.subscriptions or ()):    # what it was granted once, it may not be any more
         if client.subscribe_acl is not None and not client.subscribe_acl.grants(filter):

@@ -2,17 +2,17 @@
 its desk gives it (contract.Desk)."""
 from heapq import heapify, heappop, heappush
 
-from interfaces.mqtt.delivery import DIRECT, WILL_DELAY, Message, Wanted
-from interfaces.mqtt.messages import Send
+from interfaces.mqtt.delivery import DIRECT, GROUP, WILL_DELAY, Message, Wanted
+from interfaces.mqtt.messages import Inherited, Send, Yield, Yielded
 from interfaces.mqtt.packets import V5, Publish, Subscription, Will
 from interfaces.mqtt.protocol import MqttWire
+from interfaces.mqtt.redis import Redis
 from interfaces.mqtt.shares import Share
 from interfaces.mqtt.state import Session
 from interfaces.mqtt.store import Memory
 from interfaces.mqtt.topics import Tree, check_topic, split_share
 from interfaces.schema import Neutral
 
-GROUP = "mqtt"              # messages.md, section 4: each interface server is in it
 SYSTEM = "$SYS"             # names that are the server's own, 4.7.2
 
 
@@ -23,8 +23,8 @@ class TooMany(Exception):
 class Broker:
     """`take` and `leave` begin and end a connection; `subscribe`, `unsubscribe` and `publish` are what it does between."""
 
-    def __init__(self, options, store=None):
-        self.options, self.store = options, store or Memory()
+    def __init__(self, options):
+        self.options, self.store = options, Memory()
         self.tree, self.shares = Tree(), {}             # shares: {(name, filter): Share}
         self.ends, self.wills, self.count = [], [], 0   # heaps of (when, count, session), (when, count, session, message)
         self.desk = self.cancel = None                  # cancel: of the timer for the next will
@@ -35,13 +35,26 @@ class Broker:
 
     def open(self, desk) -> None:
         self.desk, self.now = desk, desk.now
+        if desk.storage is not None:
+            self.store = Redis(self, desk)
+            self.store.open()
         desk.join(GROUP)
+
+    async def close(self) -> None:
+        await self.store.close()
 
     def hear(self, event) -> None:
         """What a worker sent to the group, or another server."""
-        message = None if event.__class__ is Send and event.origin == self.desk.channel else self.said(event)
-        if message is not None:
+        if event.__class__ in (Yield, Yielded, Inherited):
+            return self.store.hear(event)
+        former = event.former if event.__class__ is Send else None
+        if former is None and event.__class__ is Send and event.origin == self.desk.channel:
+            return None
+        message = self.said(event)
+        if message is not None and former is None:
             self.publish(message)
+        elif message is not None:
+            self.store.late(message, former)
 
     def said(self, event) -> Message | None:
         """A worker's words as a message; None, and a line in the log, where no wire could say it. Checked here, so that a
@@ -56,6 +69,7 @@ class Broker:
                 raise ValueError(f"{event.__class__.__name__} to the group {GROUP}, or a QoS that is none")
             check_topic(event.topic)
             message = Message(event, self.now())
+            message.id = event.id
             self.checked(message)
         except (ValueError, TypeError, AttributeError) as error:
             self.desk.log(f"a message that can't be published: {error}")
@@ -91,13 +105,15 @@ class Broker:
     async def keeps(self, client_id: str, username: str | None) -> bool:
         """Whether there is a session that this client would go on with."""
         self.sweep()
-        session = await self.store.session(client_id)
-        return session is not None and session.expiry > 0 and session.username == username
+        kept = await self.store.kept(client_id)
+        return kept is not None and kept[0] == username and kept[1] > 0
 
     async def take(self, client_id: str, client, clean: bool, expiry: float) -> tuple[Session, bool]:
-        """(its session, whether it was kept). Another connection with this client id is ended [MQTT-3.1.4-3]. Raises TooMany.
-        Across servers: another one that has the session is to be told here, and waited for."""
+        """(its session, whether it was kept). Another connection with this client id is ended [MQTT-3.1.4-3]. Raises TooMany,
+        LayerDown."""
         self.sweep()
+        if client_id not in self.store.sessions and len(self.store.sessions) >= self.options.max_sessions:
+            raise TooMany
         session = await self.store.session(client_id)
         if session is not None and session.client is not None:
             former = session.client
@@ -108,8 +124,6 @@ class Broker:
             session = None
         kept = session is not None
         if not kept:
-            if len(self.store.sessions) >= self.options.max_sessions:
-                raise TooMany
             session = Session(self, client_id, client.username)
         session.will, session.expiry = None, expiry
         session.attach(client)
@@ -128,12 +142,15 @@ class Broker:
             else:
                 self.relay(message)
         if session.expiry:
-            session.ending = self.number()
-            self.push(self.ends, (self.now() + session.expiry, session.ending, session))
+            self.expire(session, session.expiry)
             self.store.keep(session)
         else:
             self.end(session)
         return will is not None and not delay
+
+    def expire(self, session: Session, seconds: float) -> None:
+        session.ending = self.number()
+        self.push(self.ends, (self.now() + seconds, session.ending, session))
 
     def number(self) -> int:
         self.count += 1
@@ -141,12 +158,18 @@ class Broker:
 
     def end(self, session: Session) -> None:
         """Nothing of it is kept."""
-        for filter in list(session.subscriptions or ()):
-            self.unsubscribe(session, filter)
         self.store.drop(session)
-        will, session.will = session.will, None
+        will = session.will
+        self.forget(session)
         if will is not None:
             self.relay(will)
+
+    def forget(self, session: Session) -> None:
+        """It is not here any more."""
+        self.store.forget(session)
+        session.will, session.expiry = None, 0
+        for filter in list(session.subscriptions or ()):
+            self.unsubscribe(session, filter)
 
     def sweep(self) -> None:
         """End the sessions whose time is up. No timer is needed: until somebody comes or goes they harm nobody."""
@@ -167,7 +190,7 @@ class Broker:
     # Wills
 
     def delay(self, session: Session, will: Message, when: float) -> None:
-        session.will = will
+        session.will, session.due = will, when
         self.push(self.wills, (when, self.number(), session, will))
         self.arm()
 
@@ -186,6 +209,7 @@ class Broker:
             _, _, session, will = heappop(self.wills)
             if session.will is will:
                 session.will = None
+                self.store.keep(session)
                 self.relay(will)
         self.arm()
 
@@ -199,25 +223,29 @@ class Broker:
             session.subscriptions = {}
         new = wish.filter not in session.subscriptions
         session.subscriptions[wish.filter] = wanted
-        if name:
-            share = self.shares.get((name, inner))
-            if share is None:
-                share = self.shares[name, inner] = Share()
-                self.tree.subscribe(inner, share, DIRECT)
-            share.add(session, wanted)                  # no retained messages [MQTT-4.8.2 non-normative, 3.8.4]
-        else:
-            self.tree.subscribe(inner, session, wanted)
-            if wish.retain_handling == 0 or wish.retain_handling == 1 and new:
-                if len(self.store.messages):
-                    found = self.store.messages.match(inner), wanted, self.number()
-                    session.retained = {**(session.retained or {}), wish.filter: found}
-        self.store.keep(session)
+        self.place(session, wish.filter, wanted)
+        if not name and (wish.retain_handling == 0 or wish.retain_handling == 1 and new) and len(self.store.messages):
+            found = self.store.messages.match(inner), wanted, self.number()     # with shares none are sent (4.8.2)
+            session.retained = {**(session.retained or {}), wish.filter: found}
+        self.store.note(session, f"s{wish.filter}", wanted)
+
+    def place(self, session: Session, filter: str, wanted: Wanted) -> None:
+        """Where messages find it."""
+        name, inner = split_share(filter)
+        if not name:
+            return self.tree.subscribe(inner, session, wanted)
+        share = self.shares.get((name, inner))
+        if share is None:
+            share = self.shares[name, inner] = Share()
+            self.tree.subscribe(inner, share, DIRECT)
+        share.add(session, wanted)
 
     def unsubscribe(self, session: Session, filter: str) -> bool:
         """Whether there was such a subscription."""
         if not session.subscriptions or session.subscriptions.pop(filter, None) is None:
             return False
         session.subscriptions = session.subscriptions or None
+        self.store.note(session, f"s{filter}", None)
         if session.retained:
             session.retained.pop(filter, None)
         name, inner = split_share(filter)
@@ -235,18 +263,27 @@ class Broker:
 
     def relay(self, message: Message) -> None:
         """What a client publishes: to matching subscriptions of all servers."""
-        self.publish(message)
         if not self.desk.alone:
+            if message.qos:
+                message.id = f"{self.desk.channel}-{self.number()}"
             self.desk.group_send(GROUP, {
                 "type": "mqtt.send", "topic": message.topic, "payload": message.payload, "qos": message.qos,
-                "retain": message.retain, "properties": message.properties or {}, "origin": self.desk.channel})
+                "retain": message.retain, "properties": message.properties or {}, "origin": self.desk.channel,
+                "id": message.id})
+        self.publish(message)
 
     def publish(self, message: Message) -> None:
         """To every subscription that matches, on this server."""
         if message.retain:
             self.retain(message)
+        if message.qos and self.store.listening:
+            self.store.heard(message)
+        self.spread(message)
+
+    def spread(self, message: Message, only=None) -> None:
+        """`only`: to these sessions, and no others."""
         matched = self.tree.match(message.topic)
-        if len(matched) == 1:
+        if len(matched) == 1 and only is None:
             for receiver, wanted in tuple(matched[0].items()):
                 receiver.deliver(message, wanted)
             return
@@ -258,7 +295,8 @@ class Broker:
                 before = receivers.get(receiver)
                 receivers[receiver] = wanted if before is None else before.joined(wanted)
         for receiver, wanted in receivers.items():
-            receiver.deliver(message, wanted)
+            if only is None or receiver in only:
+                receiver.deliver(message, wanted)
 
     def retain(self, message: Message) -> None:
         store, limits = self.store, self.options

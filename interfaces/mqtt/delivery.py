@@ -2,6 +2,7 @@
 from interfaces.mqtt.packets import Publish
 from interfaces.mqtt.protocol import Prepared
 
+GROUP = "mqtt"          # messages.md, section 4: each interface server is in it
 EXPIRY, WILL_DELAY = "message_expiry_interval", "will_delay_interval"
 FORWARDED = ("payload_format_indicator", EXPIRY, "content_type", "response_topic", "correlation_data", "user_property")
 OVERHEAD = 200          # bytes of a message beside its topic and payload: a guess
@@ -10,16 +11,17 @@ ENTRY = 100             # of one that waits for a session, where the message its
 
 class Message:
     """`at`: when it was published, by the layer's time. `expires`: when nobody wants it any more, or None. `sender`: the
-    session that it came from, or None. `number`: which one it is of those that were retained."""
+    session that it came from, or None. `number`: which one it is of those that were retained. `id`: by which servers know it
+    that have a copy each, or None."""
     __slots__ = ("topic", "payload", "qos", "retain", "properties", "at", "expires", "sender", "size", "forms",
-                 "number")
+                 "number", "id")
 
     def __init__(self, packet, at: float, sender=None):
         """`packet`: a Publish, a Will, or a worker's Send; whoever makes it has checked it."""
         self.topic, self.payload, self.qos, self.retain = packet.topic, packet.payload, packet.qos, packet.retain
         given = packet.properties
         self.properties = {name: given[name] for name in FORWARDED if name in given} if given else None
-        self.at, self.sender, self.forms, self.number = at, sender, None, 0
+        self.at, self.sender, self.forms, self.number, self.id = at, sender, None, 0, None
         lasts = self.properties.get(EXPIRY) if self.properties else None
         self.expires = None if lasts is None else at + lasts
         self.size = OVERHEAD + len(self.topic) + len(self.payload)
@@ -65,8 +67,9 @@ DIRECT = Wanted(2, retain_as_published=True)            # a worker's word to one
 
 class Outgoing:
     """A message with QoS 1 or 2 on its way to the client. `message` is None when only PUBREL is left to say. `sent`: on the
-    present connection."""
-    __slots__ = ("message", "qos", "retain", "identifiers", "sent")
+    present connection. `order`: the less, the earlier it was sent first."""
+    __slots__ = ("message", "qos", "retain", "identifiers", "order", "sent")
 
-    def __init__(self, message: Message, qos: int, retain: bool, identifiers: tuple | None):
-        self.message, self.qos, self.retain, self.identifiers, self.sent = message, qos, retain, identifiers, False
+    def __init__(self, message: Message | None, qos: int, retain: bool, identifiers: tuple | None, order: int):
+        self.message, self.qos, self.retain, self.identifiers, self.order = message, qos, retain, identifiers, order
+        self.sent = False

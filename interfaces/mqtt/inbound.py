@@ -115,9 +115,7 @@ def acknowledge(client, packet: Publish, code: int):
         client.link.write(Puback(packet.packet_id, code))
         return
     if code < FAILED:
-        if client.session.received is None:
-            client.session.received = set()
-        client.session.received.add(packet.packet_id)
+        client.session.receives(packet.packet_id)
     client.link.write(Pubrec(packet.packet_id, code))
 
 
@@ -153,12 +151,8 @@ def undecided(client, packet):
 
 
 async def released(client, packet: Pubrel):
-    session, number = client.session, packet.packet_id
-    known = session.received is not None and number in session.received
-    if known:
-        session.received.discard(number)
-        session.received = session.received or None
-    client.link.write(Pubcomp(number, 0 if known else NO_PACKET))
+    known = client.session.released(packet.packet_id)
+    client.link.write(Pubcomp(packet.packet_id, 0 if known else NO_PACKET))
 
 
 async def delivered(client, packet):

@@ -115,9 +115,31 @@ class Send:
     retain: bool = key("to the group: kept for later subscribers; an empty payload removes what is kept", False)
     properties: dict = key("of PUBLISH (MQTT 5)", {})
     origin: str | None = key("to the group, by an interface server: its own channel, so that it knows its copy", None)
+    id: str | None = key("to the group: a copy that comes twice to a server, while a session moves to it, is known by it", None)
+    former: str | None = key("to the group, by the heir of a server that is gone: whose copy this was", None)
+
+
+@dataclass(frozen=True)
+class Yield:
+    """Between interface servers: give up a session, its client has come to another one."""
+    client_id: str = key("of the session; empty: only answer")
+    home: str = key("the channel of the server that asks")
+
+
+@dataclass(frozen=True)
+class Yielded:
+    """Between interface servers: the answer."""
+    client_id: str = key("as it was asked")
+    home: str = key("the channel of the server that answers")
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """Between interface servers, to the group: all that one that is gone has left has been given to the others."""
+    home: str = key("its channel")
 
 
 SENDS = (MqttConnect, MqttAuth, MqttSubscribe, MqttUnsubscribe, MqttReceive, MqttDisconnect)
 REPLIES = tuple(Spelling(name, event, {each: each for each in event.__dataclass_fields__}) for name, event in (
     ("mqtt.accept", Accept), ("mqtt.close", Close), ("mqtt.auth", AuthReply), ("mqtt.suback", SubscribeReply),
-    ("mqtt.ack", Ack), ("mqtt.send", Send)))
+    ("mqtt.ack", Ack), ("mqtt.send", Send), ("mqtt.yield", Yield), ("mqtt.yielded", Yielded), ("mqtt.inherited", Inherited)))

@@ -10,22 +10,28 @@ FAILED = 0x80           # from here on reason codes are refusals
 
 class Session:
     """`client`: its connection, or None (session.Client: link, window, largest, out, rouse, overflow). `expiry`: seconds for
-    which it is kept afterwards; `ending`: the number of its entry in Broker.ends. `subscriptions` is {filter: Wanted},
-    `inflight` {packet id: Outgoing} in the order in which they were sent, `queue` what waits for room, `received` the client's
-    QoS 2 packet ids between PUBREC and PUBREL. Containers are made when they are needed: most devices are idle."""
-    __slots__ = ("broker", "client_id", "username", "client", "expiry", "ending", "will", "subscriptions", "inflight", "queue",
-                 "queued", "received", "last_id", "again", "retained")
+    which it is kept afterwards; `ending`: the number of its entry in Broker.ends; `will`, and when it is `due`, while its
+    client is gone. `subscriptions` is {filter: Wanted}, `inflight` {packet id: Outgoing} in the order in which they were sent,
+    `queue` what waits for room, `received` the client's QoS 2 packet ids between PUBREC and PUBREL. Containers are made when
+    they are needed: most devices are idle."""
+    __slots__ = ("broker", "client_id", "username", "client", "expiry", "ending", "will", "due", "subscriptions", "inflight",
+                 "queue", "queued", "received", "last_id", "again", "retained")
 
     def __init__(self, broker, client_id: str, username: str | None):
         self.broker, self.client_id, self.username, self.client = broker, client_id, username, None
-        self.expiry, self.ending, self.will = 0, 0, None
+        self.expiry, self.ending, self.will, self.due = 0, 0, None, 0.0
         self.subscriptions: dict[str, Wanted] | None = None
         self.inflight: dict[int, Outgoing] | None = None
-        self.queue: deque | None = None             # (message, qos, retain, identifiers)
+        self.queue: deque | None = None             # (message, qos, retain, identifiers, its number)
         self.queued, self.last_id = 0, 0            # bytes; packet id
         self.received: set[int] | None = None
         self.again: deque[int] | None = None        # packet ids to be sent again, once for each connection
         self.retained: dict | None = None           # {filter: (iterator of (topic, message), Wanted, since which number)}
+
+    def note(self, kind: str, number: int, value) -> None:
+        """What is kept of it has changed: `value` is None where it is no more (store.Memory.note)."""
+        if self.expiry and self.broker.store.lasting:
+            self.broker.store.note(self, f"{kind}{number}", value)
 
     # To the client
 
@@ -54,8 +60,12 @@ class Session:
             if qos and self.client is not None:
                 self.client.overflow()
             return
-        self.queue.append((message, qos, retain, identifiers))
+        number = self.broker.number()
+        entry = message, qos, retain, identifiers, number
+        self.queue.append(entry)
         self.queued += message.size + ENTRY
+        if qos:
+            self.note("q", number, entry)
         if self.client is not None and not self.client.link.drained:
             self.client.rouse()
 
@@ -81,7 +91,7 @@ class Session:
 
     def promise(self, message, qos, retain, identifiers) -> None:
         """QoS 1 and 2: remembered until the client has it."""
-        outgoing = Outgoing(message, qos, retain, identifiers)
+        outgoing = Outgoing(message, qos, retain, identifiers, self.broker.number())
         number = self.fresh()
         packet = self.packet(number, outgoing, False)
         if self.client.largest is not None and not self.fits(packet):
@@ -89,6 +99,7 @@ class Session:
         if self.inflight is None:
             self.inflight = {}
         self.inflight[number] = outgoing
+        self.note("f", number, outgoing)
         outgoing.sent = True
         self.client.out += 1
         self.client.link.write(packet)
@@ -122,12 +133,14 @@ class Session:
                     return
                 self.repeat(self.again.popleft())
             elif self.queue:
-                message, qos, retain, identifiers = self.queue[0]
+                message, qos, retain, identifiers, number = self.queue[0]
                 if qos and client.out >= client.window:
                     return
                 self.queue.popleft()
                 self.queued -= message.size + ENTRY
                 self.queue = self.queue or None     # an empty deque takes 600 bytes
+                if qos:
+                    self.note("q", number, None)
                 self.send(message, qos, retain, identifiers)
             elif not self.recall():
                 return
@@ -143,6 +156,7 @@ class Session:
         if self.client.largest is not None and not self.fits(packet):
             del self.inflight[number]
             self.inflight = self.inflight or None
+            self.note("f", number, None)
             return
         outgoing.sent = True
         self.client.out += 1
@@ -168,6 +182,7 @@ class Session:
         outgoing = self.inflight.pop(number, None) if self.inflight else None
         if outgoing is None:
             return False
+        self.note("f", number, None)
         if outgoing.sent:
             self.client.out -= 1
         if not self.inflight:
@@ -184,7 +199,24 @@ class Session:
             self.client.link.write(Pubrel(number, NO_PACKET))
         else:
             outgoing.message = None                                         # [MQTT-4.3.3-4]
+            self.note("f", number, outgoing)
             self.client.link.write(Pubrel(number))
+
+    def receives(self, number: int) -> None:
+        """PUBREC has been said."""
+        if self.received is None:
+            self.received = set()
+        self.received.add(number)
+        self.note("r", number, True)
+
+    def released(self, number: int) -> bool:
+        """PUBREL. False: no such message was received."""
+        if self.received is None or number not in self.received:
+            return False
+        self.received.discard(number)
+        self.received = self.received or None
+        self.note("r", number, None)
+        return True
 
     # Connections come and go
 

@@ -1,27 +1,45 @@
 """Where sessions and retained messages are kept. Pure."""
-from interfaces.contract import Done
+from interfaces.contract import DONE, Done
 from interfaces.mqtt.delivery import Message
 from interfaces.mqtt.state import Session
 from interfaces.mqtt.topics import Retained
 
 
 class Memory:
-    """In this process. A store elsewhere has the same methods, and writes behind; only `session` is waited for."""
+    """In this process; redis.Redis keeps them elsewhere too. `lasting`: it does; `listening`: it wants to hear of messages."""
+    lasting = listening = False
 
     def __init__(self):
         self.sessions: dict[str, Session] = {}
         self.messages = Retained()
         self.size = 0                                   # bytes of the retained messages
 
+    # Sessions
+
     def session(self, client_id: str):
+        """The one that is kept, or None. From now on it is at home here."""
         return Done(self.sessions.get(client_id))
 
+    def kept(self, client_id: str):
+        """(user name, expiry) of the one that is kept, wherever it is, or None."""
+        session = self.sessions.get(client_id)
+        return DONE if session is None else Done((session.username, session.expiry))
+
     def keep(self, session: Session) -> None:
-        """It is new, or what it keeps has changed."""
+        """It is new, or its client has come or gone."""
         self.sessions[session.client_id] = session
 
+    def note(self, session: Session, field: str, value) -> None:
+        """Something else that is kept of it has changed (records.py). None: it is no more."""
+
     def drop(self, session: Session) -> None:
-        self.sessions.pop(session.client_id, None)
+        """It has ended."""
+
+    def forget(self, session: Session) -> None:
+        if self.sessions.get(session.client_id) is session:
+            del self.sessions[session.client_id]
+
+    # Retained messages
 
     def retain(self, message: Message) -> None:
         before = self.messages.get(message.topic)
@@ -32,3 +50,6 @@ class Memory:
         message = self.messages.remove(topic)
         if message is not None:
             self.size -= message.size
+
+    def close(self):
+        return DONE

@@ -169,7 +169,8 @@ def test_other_servers_are_told_and_nobody_hears_it_twice(world):
     world.acked()
     assert world.layer.told == [("mqtt", {
         "type": "mqtt.send", "topic": "t/1", "payload": b"x", "qos": 1, "retain": True,
-        "properties": {"content_type": "text"}, "origin": world.broker.desk.channel})]
+        "properties": {"content_type": "text"}, "origin": world.broker.desk.channel, "id": world.layer.told[0][1]["id"]})]
+    assert world.layer.told[0][1]["id"]
     a.hears()
     a.leaves()
     assert b.heard() == [("t/1", b"x"), ("t/w", b"gone")] and len(world.layer.told) == 2

@@ -1,7 +1,7 @@
 """What a check is given, and the lists it is entered in."""
 from typing import Any, Protocol
 
-from interfaces.contract import Address, ChannelLayer
+from interfaces.layers.contract import Address, ChannelLayer
 
 
 class Worker(Protocol):
