@@ -184,12 +184,16 @@ class App:
 
 
 class Peer:
-    """One client of an interface, with an application behind it. `siblings`: interfaces that it may go over to."""
+    """One client of an interface, with an application behind it. `siblings`: interfaces that it may go over to. `layer`: what
+    makes a layer, or the layer of another Peer: then they are two servers on one, and `app` is False for the second."""
 
     def __init__(self, interface, app=True, adopts=False, options=None, siblings=(), layer=MemoryLayer, **limits):
-        self.clock = Clock()
-        self.clock.rightNow = EPOCH
-        self.layer = layer(self.clock, **limits)
+        if isinstance(layer, MemoryLayer):
+            self.clock, self.layer = layer.clock, layer
+        else:
+            self.clock = Clock()
+            self.clock.rightNow = EPOCH
+            self.layer = layer(self.clock, **limits)
         self.exchange = Exchange(self.layer, self.clock)
         opened = self.exchange.open()
         try:

@@ -259,6 +259,7 @@ class Redis(Memory):
             self.desk.wake((event.home, event.client_id))
 
     async def give_up(self, client_id: str, to: str) -> None:
+        self.broker.sweep()
         session = self.sessions.get(client_id)
         if session is not None and session.client is not None:
             former = session.client

@@ -208,11 +208,13 @@ class Device:
 
 
 class World(Peer):
-    """An interface server, an application, and devices."""
+    """An interface server, an application, and devices. `beside`: another server on the same layer, with the application."""
 
-    def __init__(self, adopts=True, layer=None, limits=None, **options):
+    def __init__(self, adopts=True, layer=None, limits=None, beside=None, **options):
         more = {} if layer is None else {"layer": layer}
-        super().__init__(mqtt, adopts=adopts, options=MqttOptions(**options), **more, **(limits or {}))
+        super().__init__(mqtt, app=beside is None, adopts=adopts, options=MqttOptions(**options), **more, **(limits or {}))
+        if beside is not None:
+            self.app = beside.app
         self.transport.lost(ConnectionLost())           # Peer's own; here all are devices
         self.settle()
         self.devices = []
