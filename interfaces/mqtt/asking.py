@@ -28,11 +28,11 @@ class Asking:
         if not link.room or packet is not None and self.crowded:
             return False
         # An owner hears of the end of the connection, and a deadline might pass while it is replaced.
-        until = link.now() + self.options.decision_timeout if packet is not None and link.owner is None else None
+        until = link.now() + self.options.ack_timeout if packet is not None and link.owner is None else None
         if packet is not None:              # before it is sent: its answer may be there before the layer has confirmed it
             if self.pending is None:
                 self.pending = {}
-            self.pending[packet.packet_id] = Pending(packet, link.now() + self.options.decision_timeout)
+            self.pending[packet.packet_id] = Pending(packet, link.now() + self.options.ack_timeout)
         try:
             await link.send(message, deadline=until)
             return True
@@ -79,4 +79,4 @@ class Asking:
 
     def extend(self):
         for pending in (self.pending or {}).values():
-            pending.until = self.link.now() + self.options.decision_timeout
+            pending.until = self.link.now() + self.options.ack_timeout

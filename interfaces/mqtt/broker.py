@@ -236,7 +236,7 @@ class Broker:
             return self.tree.subscribe(inner, session, wanted)
         share = self.shares.get((name, inner))
         if share is None:
-            share = self.shares[name, inner] = Share()
+            share = self.shares[name, inner] = Share(filter, self.store)
             self.tree.subscribe(inner, share, DIRECT)
         share.add(session, wanted)
 
@@ -264,8 +264,7 @@ class Broker:
     def relay(self, message: Message) -> None:
         """What a client publishes: to matching subscriptions of all servers."""
         if not self.desk.alone:
-            if message.qos:
-                message.id = f"{self.desk.channel}-{self.number()}"
+            message.id = f"{self.desk.channel}-{self.number()}"
             self.desk.group_send(GROUP, {
                 "type": "mqtt.send", "topic": message.topic, "payload": message.payload, "qos": message.qos,
                 "retain": message.retain, "properties": message.properties or {}, "origin": self.desk.channel,
@@ -295,7 +294,7 @@ class Broker:
                 before = receivers.get(receiver)
                 receivers[receiver] = wanted if before is None else before.joined(wanted)
         for receiver, wanted in receivers.items():
-            if only is None or receiver in only:
+            if only is None or receiver.among(only):
                 receiver.deliver(message, wanted)
 
     def retain(self, message: Message) -> None:

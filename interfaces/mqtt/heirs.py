@@ -9,8 +9,7 @@ from interfaces.mqtt import records, scripts
 from interfaces.mqtt.delivery import GROUP, Message
 from interfaces.mqtt.state import Session
 
-EVERY = 5.0             # seconds; a guess, as the next three
-LEASE = 15.0            # seconds without a word after which a server is gone
+SIGNS = 3               # of life in a lease; a guess, as the next three
 LOCKED = 30.0           # seconds that an heir has to hand on
 MOURNED = 120.0         # seconds after which nothing is expected any more of one that is gone
 BATCH = 20              # sessions in one answer: with full queues 20 MiB
@@ -27,12 +26,13 @@ class Heirs:
         self.seen: dict[str, int] = {}
         self.heard: dict[str, float] = {}
         self.known, self.cancel, self.closed = False, None, False
+        self.lease = self.broker.options.server_lease
 
     async def renew(self) -> None:
         """Say that this server lives, and look for those who do not."""
         store, now = self.store, self.store.storage.now()
         try:
-            known, gone = await store.run(scripts.RENEW, (store.homes,), (store.me, repr(now + LEASE), repr(now)))
+            known, gone = await store.run(scripts.RENEW, (store.homes,), (store.me, repr(now + self.lease), repr(now)))
             if self.known and not known:
                 await self.look()
             self.known = True
@@ -43,7 +43,7 @@ class Heirs:
             pass
         self.forget_the_dead()
         if not self.closed:
-            self.cancel = self.desk.later(EVERY, lambda: self.desk.begin(self.renew()))
+            self.cancel = self.desk.later(self.lease / SIGNS, lambda: self.desk.begin(self.renew()))
 
     def close(self) -> None:
         self.closed = True

@@ -224,7 +224,10 @@ async def suback(client, reply: SubscribeReply):
 async def unsubscribe(client, packet: Unsubscribe):
     codes = [0 if client.broker.unsubscribe(client.session, filter) else NO_SUBSCRIPTION for filter in packet.filters]
     client.link.write(Unsuback(packet.packet_id, codes))
-    if client.link.heeded(MqttUnsubscribe):
+    if client.link.owner is None and not client.vacant:
+        # Nobody need hear it: plain workers may not listen, and Redis can't tell.
+        await client.link.tell(MqttUnsubscribe(packet.filters))
+    else:
         await client.give(MqttUnsubscribe(packet.filters))
 
 

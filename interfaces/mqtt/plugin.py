@@ -17,8 +17,9 @@ NUMBERS = {             # fields of two bytes, whose least is 1 where MQTT 5 say
 @dataclass(frozen=True)
 class MqttOptions:
     connect_timeout: float = option(10.0, "seconds a client has for its CONNECT, and for each step of an authentication")
-    decision_timeout: float = option(10.0, "seconds a worker has to decide on CONNECT (0x88), SUBSCRIBE (0x80), and a PUBLISH "
-                                     "with QoS 1 or 2 (the connection ends with 0x83)")
+    decision_timeout: float = option(10.0, "seconds a worker has to decide on CONNECT (0x88)")
+    ack_timeout: float = option(60.0, "seconds workers have to answer SUBSCRIBE (0x80), and PUBLISH with QoS 1 or 2 (the "
+                                "connection ends with 0x83): time to notice that one is dead, and for the next")
     patience: float = option(30.0, "seconds that a message waits for workers that are behind (0x97)")
     write_timeout: float = option(60.0, "seconds in which a client must read something of what it was sent")    # as HTTP
     max_packet: int = option((1024 + 128) * 1024, "bytes of a packet (0x95)")
@@ -33,6 +34,8 @@ class MqttOptions:
     max_retained: int = option(100_000, "retained messages")
     max_retained_bytes: int = option(64 * 1024 * 1024, "bytes of them")
     topic_aliases: int = option(16, "topic aliases that a client of MQTT 5 may use; 0: none")
+    server_lease: float = option(15.0, "with sessions in Redis: seconds after which a server that says nothing is gone, and "
+                                 "another one keeps its sessions")
     allow_sys: bool = option(False, "let clients subscribe and publish to $SYS, if their worker does")
 
     ws_path: str = option("", "path on which MQTT is spoken inside WebSocket, on every endpoint of HTTP (/mqtt is usual)")

@@ -9,67 +9,36 @@ from interfaces.mqtt import records, scripts
 from interfaces.mqtt.delivery import Message
 from interfaces.mqtt.heirs import Heirs
 from interfaces.mqtt.messages import Inherited, Yield
+from interfaces.mqtt.redis_retained import AGAIN, MOST, RetainedInRedis
 from interfaces.mqtt.state import Session
-from interfaces.mqtt.store import Memory
 
 ANSWER = 2.0            # seconds in which a server says that it lives; a guess
 SILENT = 30.0           # seconds for which one that did not is not asked again; a guess
-AGAIN = 1.0             # seconds until what Redis did not take is written again; a guess
 LOADING = 10.0          # seconds that a client waits while the retained messages are read; a guess
-MOST = 500              # fields in one call: some 0.5 ms of the server; a guess
 CHANGES = 2000          # of a session that wait for Redis: more are not worth being told apart; a guess
 ALWAYS = ("m", "w")     # fields that are written even if the session ends with its connection
 WHOLE = "*"             # in their place: all of it
+YIELDING = 1.0          # seconds in which a server with sessions whose clients are there takes a shared message; a guess
+REMEMBERED = 90         # seconds; a copy waits in a server's box for 60, Channels' default
 SPARE = 60              # seconds that a session is stored longer than it is kept
 
 
-class Redis(Memory):
-    lasting = True
-
+class Redis(RetainedInRedis):
     def __init__(self, broker, desk):
-        super().__init__()
-        self.broker, self.desk, self.storage, self.me = broker, desk, desk.storage, desk.channel
-        self.root, self.homes, self.members, self.retained = (
-            f"{self.storage.prefix}:mqtt:{kind}" for kind in ("session:", "homes", "home:", "retained"))
+        super().__init__(broker, desk)
+        self.root, self.homes, self.members, self.shares = (
+            f"{self.storage.prefix}:mqtt:{kind}" for kind in ("session:", "homes", "home:", "share:"))
         self.dirty: dict[Session, dict] = {}            # {field: value}; None: it is no more
-        self.topics: dict[str, Message | None] = {}     # retained messages that have changed, likewise
-        self.cancel = None                              # of the timer for `flush`
         self.silent: dict[str, float] = {}              # servers that did not answer -> until when that counts
         self.arriving: dict[object, list] = {}          # messages that came while a session was on its way here
-        self.ready, self.heirs = False, Heirs(self)
+        self.heirs = Heirs(self)
 
     def open(self) -> None:
-        self.desk.begin(self.load())
+        self.desk.begin(self.begin())
 
-    async def load(self) -> None:
-        cursor = b"0"
-        while not self.ready:
-            try:
-                cursor, found = await self.run(scripts.RETAINED, (self.retained,), (cursor,))
-            except LayerDown:
-                await self.desk.wait(object(), AGAIN)
-                continue
-            for topic, data in zip(found[::2], found[1::2], strict=True):
-                self.load_one(topic.decode("utf-8", "replace"), data)
-            self.ready = cursor == b"0"
-        self.desk.wake(self)
+    async def begin(self) -> None:
+        await self.load()
         await self.heirs.renew()
-
-    def load_one(self, topic: str, data: bytes) -> None:
-        try:
-            message = records.unpack_message(self.storage.unseal(data))
-        except (ValueError, TypeError) as error:
-            self.desk.log(f"a retained message that can't be read: {error}")
-            return
-        if topic not in self.messages.values and topic == message.topic and not self.crowded(message):
-            super().retain(message)
-
-    def crowded(self, message: Message) -> bool:
-        limits = self.broker.options
-        return len(self.messages) >= limits.max_retained or self.size + message.size > limits.max_retained_bytes
-
-    def run(self, script: str, keys: tuple, args: tuple):
-        return self.storage.run(script, keys, args)
 
     # Sessions come
 
@@ -175,18 +144,12 @@ class Redis(Memory):
             self.dirty[session] = {WHOLE: True}
         self.soon(0.0)
 
-    def soon(self, seconds: float) -> None:
-        if self.cancel is None:
-            self.cancel = self.desk.later(seconds, self.flush)
-
     def flush(self) -> None:
         self.cancel = None
         dirty, self.dirty = self.dirty, {}
         for session, changes in dirty.items():
             self.desk.begin(self.put(session, changes))
-        topics, self.topics = self.topics, {}
-        if topics:
-            self.desk.begin(self.put_retained(topics))
+        self.flush_retained()
 
     async def put(self, session: Session, changes: dict) -> None:
         """All its calls go out before the next change does."""
@@ -283,29 +246,21 @@ class Redis(Memory):
     def late(self, message: Message, former: str) -> None:
         self.heirs.late(message, former)
 
-    # Retained messages: every server has and writes them all, since each hears all of them
+    # Shared subscriptions
 
-    def retain(self, message: Message) -> None:
-        super().retain(message)
-        self.topics[message.topic] = message
-        self.soon(0.0)
+    def arbitrate(self, share, message: Message) -> None:
+        self.desk.begin(self.win(share, message))
 
-    def release(self, topic: str) -> None:
-        if topic in self.messages.values:
-            super().release(topic)
-        self.topics[topic] = None
-        self.soon(0.0)
-
-    async def put_retained(self, topics: dict) -> None:
-        changes = list(topics.items())
+    async def win(self, share, message: Message) -> None:
+        """Answers come in order, and so do messages. Who has only absent sessions waits for others."""
+        if not share.present:
+            await self.desk.wait(object(), YIELDING)
         try:
-            for start in range(0, len(changes), MOST):
-                said = [(topic, b"" if message is None else self.storage.seal(records.pack_message(message)))
-                        for topic, message in changes[start:start + MOST]]
-                await self.run(scripts.RETAIN, (self.retained,), sum(said, ()))
+            won = await self.run(scripts.WIN, (f"{self.shares}{share.name}:{message.id}",), (self.me, REMEMBERED))
         except LayerDown:
-            self.topics = {**topics, **self.topics}
-            self.soon(AGAIN)
+            won = True                  # twice rather than never
+        if won:
+            share.give(message)
 
     async def close(self) -> None:
         """All connections are over: what they left is written, and somebody else may have it."""

@@ -4,6 +4,7 @@
     <prefix>:mqtt:home:<channel>        set    the client ids of the sessions that are at home with a server
     <prefix>:mqtt:homes                 zset   member = a server's channel, score = until when it is known to live
     <prefix>:mqtt:retained              hash   topic name -> message
+    <prefix>:mqtt:share:<filter>:<id>   str    the server that has this message for a shared subscription
 
 Only the home of a session writes it: PUT, DROP and RELEASE do nothing for others. Where a script goes through the keys of
 many sessions it makes their names itself, so all have to be on one server."""
@@ -97,6 +98,9 @@ local result = {}
 for i = 2, #ARGV do result[i - 1] = redis.call('HGET', ARGV[1] .. ARGV[i], 'h') or '-' end
 return result
 """
+
+# KEYS: a message of a shared subscription. ARGV: me, for how long that is remembered, seconds. Of all servers the first has it.
+WIN = "return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2]) and 1 or 0"
 
 # KEYS: retained. ARGV: topic, message or "" ...
 RETAIN = """

@@ -33,6 +33,9 @@ class Session:
         if self.expiry and self.broker.store.lasting:
             self.broker.store.note(self, f"{kind}{number}", value)
 
+    def among(self, sessions: set) -> bool:
+        return self in sessions
+
     # To the client
 
     def deliver(self, message: Message, wanted: Wanted, stored: bool = False) -> None:

@@ -5,12 +5,14 @@
 
 Every interface server gets one copy, over the layer group `mqtt`, and gives it to the subscriptions that match."""
 from collections.abc import Callable, Mapping
+from secrets import token_urlsafe
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.core.exceptions import ImproperlyConfigured
 
 GROUP = "mqtt"               # messages.md 4: the layer group that every interface server is in
+ID_BYTES = 12                # by which servers know the copies of one message: 96 bits
 MOST = 0xFFFF                # bytes of a string or of binary data: MQTT 5.0, 1.5.4 and 1.5.6
 
 
@@ -35,7 +37,7 @@ async def send_to_all(message: dict, layer: str) -> None:
     found = get_channel_layer(layer)
     if found is None:
         raise ImproperlyConfigured(f"there is no channel layer {layer!r}")
-    await found.group_send(GROUP, message)
+    await found.group_send(GROUP, {**message, "id": token_urlsafe(ID_BYTES)})
 
 
 def publication(topic: str, payload: bytes, qos: int, retain: bool, properties: dict) -> dict:

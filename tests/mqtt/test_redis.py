@@ -7,7 +7,7 @@ from tests.mqtt.devices import CONNACK, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PU
 from tests.mqtt.servers import Server
 
 LASTS = {"clean": False, "session_expiry_interval": 3600}
-LEASE = 21          # seconds after which a server that died is noticed: its lease, and the next look
+LEASE = 21          # seconds after which a server that died is noticed: its lease of 15, and the next look
 
 
 @pytest.fixture(scope="module")
@@ -333,3 +333,51 @@ def test_retained_messages_are_there_after_a_restart_and_on_every_server(first):
     for server in (first, second, first.another()):
         found = server.member("new").subscribes(("t/#", 0))
         assert sorted(payloads(found)) == [b"t/2", b"t/3"]
+
+
+# Shared subscriptions
+
+def test_of_all_who_share_on_all_servers_one_gets_each_message(first):
+    second = first.another()
+    one, two = first.member("one"), second.member("two")
+    for device in (one, two):
+        device.subscribes(("$share/g/t/#", 1)).hears_one(SUBACK)
+    for number in range(20):
+        first.publishes("t/1", b"%d" % number, qos=number % 2, id=str(number))
+    one.publishes("t/2", b"20")
+    second.settle()
+    assert sorted(map(int, payloads(one) + payloads(two))) == list(range(21))
+
+
+def test_of_those_who_share_one_that_is_there_comes_first_on_all_servers(first):
+    second = first.another()
+    first.member("sleeper", **LASTS).subscribes(("$share/g/t", 1)).leaves()
+    there = second.member("there").subscribes(("$share/g/t", 1))
+    there.hears()
+    first.publishes("t", b"x", qos=1, id="1")
+    first.waits(2)
+    assert payloads(there) == [b"x"]
+    there.leaves()
+    first.publishes("t", b"y", qos=1, id="2")
+    first.waits(2)
+    assert payloads(back(second, "sleeper")) == [b"y"]
+
+
+def test_without_redis_a_shared_message_comes_twice_rather_than_never(first):
+    second = first.another()
+    one, two = first.member("one"), second.member("two")
+    for device in (one, two):
+        device.subscribes(("$share/g/t/#", 1)).hears_one(SUBACK)
+    first.storage.down = True
+    first.publishes("t/1", b"x", qos=1, id="1")
+    assert payloads(one) == payloads(two) == [b"x"]
+
+
+def test_what_came_for_a_dead_server_goes_to_one_of_those_who_share(first):
+    second = first.another()
+    first.member("sleeper", **LASTS).subscribes(("$share/g/t", 1)).leaves()
+    first.dies()
+    second.publishes("t", b"x", qos=1, id="1")
+    second.waits(LEASE)
+    second.waits(2)
+    assert payloads(back(second, "sleeper")) == [b"x"]

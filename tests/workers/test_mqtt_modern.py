@@ -8,7 +8,8 @@ from tests.sockets.device import VERSIONS, Device, Talker
 from tests.sockets.processes import until
 
 pytestmark = pytest.mark.slow
-CHANNELS = ("mqtt.connect", "mqtt.receive", "mqtt.subscribe", "mqtt.disconnect")
+CHANNELS = ("mqtt.connect", "mqtt.receive", "mqtt.subscribe", "mqtt.unsubscribe", "mqtt.disconnect")
+BINARY = bytes(range(256))
 
 
 @pytest.fixture
@@ -47,6 +48,16 @@ def test_a_plain_consumer_of_each_channel(site, comes, environment):
     one.publishes("all", "of you", 0)
     for device in devices:
         device.hears(("down", b"of you", 0, False))
+    for qos in (1, 2):
+        one.publishes("everywhere", BINARY, qos)
+    for device in devices:
+        device.hears(*[("between/all", BINARY, 1, False)] * 2)      # the QoS that it was granted
+    late = comes("late", one.client.protocol)
+    late.subscribes("between/all", 2)
+    late.hears(("between/all", BINARY, 2, True))
+    late.client.unsubscribe("between/all")
+    until(lambda: "not between/all" in site.noted, "it is told")
+    late.leaves()
     one.leaves()
     other.vanishes()
     until(lambda: {"left 0x00 True", "left 0x80 False"} <= set(site.noted), "both ends are heard of")

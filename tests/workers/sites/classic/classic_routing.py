@@ -1,6 +1,7 @@
 """What no view can do: keep a request for later, and hear that a client left. All else goes to the views, by default."""
 import os
 
+import classic_devices
 import classic_sockets
 from channels import Group, route
 
@@ -24,4 +25,5 @@ channel_routing = [
     route("http.request", answer, path=r"^/answer$"),
     route("http.disconnect", left),
     *classic_sockets.routing,
+    *classic_devices.routing,
 ]

@@ -5,11 +5,12 @@ from asgiref.sync import async_to_sync
 from channels.consumer import SyncConsumer
 from channels.routing import ChannelNameRouter, ProtocolTypeRouter
 
-NAMES = ("mqtt.connect", "mqtt.receive", "mqtt.subscribe", "mqtt.disconnect")
+NAMES = ("mqtt.connect", "mqtt.receive", "mqtt.subscribe", "mqtt.unsubscribe", "mqtt.disconnect")
 
 
 class PlainDevice(SyncConsumer):
-    """`all` goes to every device's own channel, `refused` is refused, what else is published is answered on `down`."""
+    """`all` goes to every device's own channel, `everywhere` to the servers' group and there to those who have subscribed to
+    `between/all`; `refused` is refused. What else is published is answered on `down`."""
 
     def say(self, message, kind, **reply):
         async_to_sync(self.channel_layer.send)(message["reply_channel"], {"type": kind, **reply})
@@ -28,12 +29,18 @@ class PlainDevice(SyncConsumer):
         codes = [0x87 if wish["filter"].startswith("secret/") else wish["qos"] for wish in message["subscriptions"]]
         self.say(message, "mqtt.suback", id=message["id"], reason_codes=codes)
 
+    def mqtt_unsubscribe(self, message):
+        self.note("not", *message["filters"])
+
     def mqtt_receive(self, message):
         topic, payload = message["topic"], message["payload"]
-        self.note("got", topic, message["qos"], int(message["dup"]), payload.decode())
+        self.note("got", topic, message["qos"], int(message["dup"]), payload.decode(errors="backslashreplace"))
         if topic == "all":
             everybody = {"type": "mqtt.send", "topic": "down", "payload": payload}
             async_to_sync(self.channel_layer.group_send)("devices", everybody)
+        elif topic == "everywhere":
+            everybody = {"type": "mqtt.send", "topic": "between/all", "payload": payload, "qos": message["qos"], "retain": True}
+            async_to_sync(self.channel_layer.group_send)("mqtt", everybody)
         elif message["qos"]:
             self.say(message, "mqtt.send", topic="down", payload=b"you said " + payload)
         if message["qos"]:
@@ -54,6 +61,7 @@ def hosted():
 
     class Device(AsyncMqttConsumer):
         file = os.open(os.environ["SITE_TRACE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        relay, subscribe_acl = True, ["down/#", "between/#"]
 
         async def authenticate(self, username, password, client_id, **rest):
             return password == b"pw"

@@ -1,0 +1,81 @@
+"""Retained messages in the layer's Redis. Every server has and writes all of them, since each hears of all. Pure."""
+from interfaces.contract import LayerDown
+from interfaces.mqtt import records, scripts
+from interfaces.mqtt.delivery import Message
+from interfaces.mqtt.store import Memory
+
+AGAIN = 1.0             # seconds until what Redis did not take is written again; a guess
+MOST = 500              # fields in one call: some 0.5 ms of the server; a guess
+
+
+class RetainedInRedis(Memory):
+    """What changes is written in the turn in which it does: `flush`, which redis.Redis has."""
+    lasting = True
+
+    def __init__(self, broker, desk):
+        super().__init__()
+        self.broker, self.desk, self.storage, self.me = broker, desk, desk.storage, desk.channel
+        self.retained = f"{self.storage.prefix}:mqtt:retained"
+        self.topics: dict[str, Message | None] = {}     # what has changed; None: it is no more
+        self.ready = False                              # all that was kept has been read
+        self.cancel = None                              # of the timer for `flush`
+
+    def run(self, script: str, keys: tuple, args: tuple):
+        return self.storage.run(script, keys, args)
+
+    def soon(self, seconds: float) -> None:
+        if self.cancel is None:
+            self.cancel = self.desk.later(seconds, self.flush)
+
+    async def load(self) -> None:
+        cursor = b"0"
+        while not self.ready:
+            try:
+                cursor, found = await self.run(scripts.RETAINED, (self.retained,), (cursor,))
+            except LayerDown:
+                await self.desk.wait(object(), AGAIN)
+                continue
+            for topic, data in zip(found[::2], found[1::2], strict=True):
+                self.load_one(topic.decode("utf-8", "replace"), data)
+            self.ready = cursor == b"0"
+        self.desk.wake(self)
+
+    def load_one(self, topic: str, data: bytes) -> None:
+        try:
+            message = records.unpack_message(self.storage.unseal(data))
+        except (ValueError, TypeError) as error:
+            self.desk.log(f"a retained message that can't be read: {error}")
+            return
+        if topic not in self.messages.values and topic == message.topic and not self.crowded(message):
+            super().retain(message)
+
+    def crowded(self, message: Message) -> bool:
+        limits = self.broker.options
+        return len(self.messages) >= limits.max_retained or self.size + message.size > limits.max_retained_bytes
+
+    def retain(self, message: Message) -> None:
+        super().retain(message)
+        self.topics[message.topic] = message
+        self.soon(0.0)
+
+    def release(self, topic: str) -> None:
+        if topic in self.messages.values:
+            super().release(topic)
+        self.topics[topic] = None
+        self.soon(0.0)
+
+    def flush_retained(self) -> None:
+        topics, self.topics = self.topics, {}
+        if topics:
+            self.desk.begin(self.put_retained(topics))
+
+    async def put_retained(self, topics: dict) -> None:
+        changes = list(topics.items())
+        try:
+            for start in range(0, len(changes), MOST):
+                said = [(topic, b"" if message is None else self.storage.seal(records.pack_message(message)))
+                        for topic, message in changes[start:start + MOST]]
+                await self.run(scripts.RETAIN, (self.retained,), sum(said, ()))
+        except LayerDown:
+            self.topics = {**topics, **self.topics}
+            self.soon(AGAIN)
