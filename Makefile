@@ -32,15 +32,16 @@ test: $(READY)
 check: $(READY)
 	@$(PY) -m ruff check $(ARGS) .
 
-# Of WebSocket there is more: benchmarks/sockets.py, and held.py of long-polls.
+# There is more: benchmarks/sockets.py of WebSocket, mqtt.py of MQTT, held.py of long-polls.
 bench: $(READY)
 	@$(PY) benchmarks/run.py --layer $(LAYER) $(ARGS)
 
 docs: $(READY)
 	@$(PY) docs/generate.py $(ARGS)
 
-# The system programs that tests drive; program:package where Debian's name is another.
-PROGRAMS = curl redis-server chromium mosquitto_pub:mosquitto-clients
+# The system programs that tests drive; program:package where Debian's name is another. Tests get packages of PyPI and npm by
+# themselves, into the user's cache folder.
+PROGRAMS = curl redis-server chromium mosquitto_pub:mosquitto-clients node:nodejs npm
 SUDO = $(shell test "$$(id -u)" = 0 || echo sudo)
 ci-deps:
 	@missing=; for each in $(PROGRAMS); do command -v $${each%:*} >/dev/null || missing="$$missing $${each\#*:}"; done; \

@@ -32,7 +32,7 @@ class Device(MqttConsumer):
         raise RuntimeError("a consumer that fails")
 
     def received(self, topic, payload, *, qos, dup, **rest):
-        trace("got", self.scope["client_id"], topic, qos, int(dup), payload.decode())
+        trace("got", self.scope["client_id"], topic, qos, int(dup), payload.decode(errors="backslashreplace"))
 
     def disconnected(self, *, reason_code, clean, **rest):
         trace("left", self.scope["client_id"], f"{reason_code:#04x}", clean)
