@@ -1,4 +1,4 @@
-"""`make demo`: an interface server and a stock Django worker, side by side on this machine, until Ctrl-C.
+"""`make demo`: an interface server, a stock Django worker and a device, side by side on this machine, until Ctrl-C.
 `make demo LAYER=redis`: the same with a Redis of its own between the two. In a terminal keys change the worker."""
 import argparse
 import contextlib
@@ -7,6 +7,7 @@ import os
 import secrets
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,8 @@ CHAT = HERE / "chat"
 START = 60.0        # seconds for both to come up, a guess for a slow machine
 STOP = 12.0         # seconds: a worker's own grace is 8
 LOOK = 0.5          # seconds between looks at what runs
+MQTT = 1883         # IANA's "mqtt"
+TOKEN = "demo"      # of all devices: in README.md, and good on this machine only
 KEYS = "Press r to restart the worker, k to kill it, q to end. The page's sockets stay."
 
 
@@ -30,12 +33,14 @@ class Failed(Exception):
 
 
 class Demo:
-    def __init__(self, folder: str, port: int, layer: str):
-        self.folder, self.port, self.layer, self.redis = Path(folder), port, layer, None
+    def __init__(self, folder: str, chosen: argparse.Namespace):
+        self.folder, self.port, self.layer, self.redis = Path(folder), chosen.port, chosen.layer, None
+        self.mqtt, self.has_device = chosen.mqtt_port or mqtt_port(), not chosen.no_device
         self.environment = dict(
             os.environ, DJANGO_SETTINGS_MODULE="chat.settings",
             CHANNELS_INTERFACES_SOCKET=str(self.folder / "hub.sock"), CHAT_REDIS="",       # never anybody else's
-            CHAT_DATABASE=str(self.folder / "chat.sqlite3"), CHAT_SECRET_KEY=secrets.token_urlsafe(32))
+            CHAT_DATABASE=str(self.folder / "chat.sqlite3"), CHAT_SECRET_KEY=secrets.token_urlsafe(32),
+            CHAT_DEVICE_TOKEN=TOKEN)
         self.running, self.workers = {}, 0
 
     def migrate(self):
@@ -64,13 +69,15 @@ class Demo:
         layer = self.start_redis() if self.layer == "redis" else "local:"
         twistd = str(Path(sys.executable).with_name("twistd"))
         self.start("server", twistd, "--nodaemon", "--pidfile=", "channels-interfaces", "--layer", layer,
-                   "--grace=1", "--http", f"tcp:{self.port}:interface=127.0.0.1")
+                   "--grace=1", "--http", f"tcp:{self.port}:interface=127.0.0.1",
+                   "--mqtt", f"tcp:{self.mqtt}:interface=127.0.0.1",
+                   "--owner-ping=1")        # for Redis, where the death of a worker is seen by its silence: after 3 s, not 30
         self.start_worker()
 
     def start_worker(self):
         self.workers += 1
         self.worker = f"worker {self.workers}"
-        self.start(self.worker, sys.executable, "manage.py", "runworker", "websocket.connect", "http.request")
+        self.start(self.worker, sys.executable, "manage.py", "runworker", "websocket.connect", "http.request", "mqtt.connect")
 
     def wait_for_worker(self):
         until = time.monotonic() + START
@@ -142,19 +149,26 @@ class Demo:
         del self.running[name]
 
     def stop(self):
-        for name in sorted(self.running, reverse=True):         # workers before the server
+        for name in sorted(self.running, key=lambda name: (name != "device", name == "server")):    # it goes last
             if name != "redis-server":
                 self.terminate(name)
         if self.redis is not None:
             self.redis.close()
 
+    def what_there_is(self) -> str:
+        device = " A simulated kettle is there: switch it on in the page." if self.has_device else ""
+        return (f"The chat is at   http://127.0.0.1:{self.port}/   Open it in two windows and talk to yourself.\n"
+                f"MQTT is at       127.0.0.1:{self.mqtt}   README.md says how to be a device.{device}\n"
+                "One process has the sockets (twistd), another has Django (manage.py runworker)"
+                f"{', and a redis-server is all they share' if self.redis else ''}. Ctrl-C stops them.")
+
     def run(self):
         self.migrate()
         self.start_all()
         self.wait_until_ready()
-        print(f"The chat is at   http://127.0.0.1:{self.port}/   Open it in two windows and talk to yourself.\n"
-              "One process has the sockets (twistd), another has Django (manage.py runworker)"
-              f"{', and a redis-server is all they share' if self.redis else ''}. Ctrl-C stops them.", flush=True)
+        if self.has_device:
+            self.start("device", sys.executable, "device.py", "kettle", str(self.mqtt))
+        print(self.what_there_is(), flush=True)
         with keys() as pressed:
             while True:
                 self.check()
@@ -209,9 +223,19 @@ def port(text: str) -> int:
     return number
 
 
+def mqtt_port() -> int:
+    """1883, or any that is free: a machine with Mosquitto's clients often runs Mosquitto."""
+    for number in (MQTT, 0):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", number)) as found:
+            return found.getsockname()[1]
+    return MQTT         # the server will say what is wrong
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=port, default=os.environ.get("PORT", "8000"))
+    parser.add_argument("--mqtt-port", type=port, help=f"by default {MQTT}, or where that is taken any other")
+    parser.add_argument("--no-device", action="store_true", help="without the kettle")
     parser.add_argument("--layer", choices=["local", "redis"], default="local", help="where the two processes meet")
     chosen = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):      # explicitly: a background shell hands SIGINT down ignored
@@ -219,7 +243,7 @@ def main() -> int:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:       # with nohup it stays
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="channels-interfaces-demo-") as folder:
-        demo = Demo(folder, chosen.port, chosen.layer)
+        demo = Demo(folder, chosen)
         try:
             demo.run()
         except KeyboardInterrupt:

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -42,8 +43,10 @@ class Demo:
         return line
 
     def is_ready(self) -> str:
-        """What it says then."""
-        return "".join(self.says() for _ in range(2 if self.terminal is None else 3))
+        """What it says then. `mqtt` is the port that it has for devices."""
+        said = "".join(self.says() for _ in range(3 if self.terminal is None else 4))
+        self.mqtt = int(re.search(r"MQTT is at +127\.0\.0\.1:(\d+) ", said)[1])
+        return said
 
     def press(self, key: str):
         os.write(self.terminal, key.encode())
@@ -52,7 +55,7 @@ class Demo:
         """The processes it started: what they run -> their id."""
         pids = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         lines = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in pids}
-        names = ("twistd", "runworker", "redis-server")
+        names = ("twistd", "runworker", "redis-server", "device.py")
         return {name: int(pid) for pid, line in lines.items() for name in names if name in line}
 
     def ends(self, timeout=30):
@@ -69,11 +72,14 @@ class Demo:
 
 @contextlib.contextmanager
 def demos():
-    """`start(port=None, layer="local", keys=False, **environment)`; all are ended, and have left nothing behind."""
+    """`start(port=None, layer="local", keys=False, mqtt=None, device=True, **environment)`; all are ended, and have left
+    nothing behind. `mqtt`: a port; 0 for what the demo chooses."""
     started, folder = [], Path(tempfile.mkdtemp())      # not tmp_path: that of a Unix socket has 107 bytes at most
 
-    def start(port=None, layer="local", **more):
-        started.append(Demo(folder, port or free_port(), "--layer", layer, **more))
+    def start(port=None, layer="local", mqtt=None, device=True, **more):
+        options = [] if mqtt == 0 else ["--mqtt-port", str(mqtt or free_port())]
+        options += [] if device else ["--no-device"]
+        started.append(Demo(folder, port or free_port(), "--layer", layer, *options, **more))
         return started[-1]
     try:
         yield start
@@ -92,7 +98,7 @@ class Visitor:
         self.socket = self.stack.enter_context(connect(
             f"{demo.url}/room".replace("http", "ws"), origin=headers.pop("origin", demo.url), additional_headers=headers))
         self.name, self.workers, self.lines, self.unheard, self.present, self.number = name, [], {}, {}, set(), 0
-        self.called, self.repeats = None, False
+        self.called, self.repeats, self.devices = None, False, {}
         if name:
             self.tells({"name": name})
 
@@ -119,6 +125,7 @@ class Visitor:
         for line in said.get("lines", ()):
             self.unheard.pop(line["key"], None)
             self.lines[line["id"]] = line["name"], line["text"]
+        self.devices |= {device["name"]: device for device in said.get("devices", ())}
         self.present = (set(said.get("present", self.present)) | {said.get("joined")}) - {said.get("left"), None}
         return said
 

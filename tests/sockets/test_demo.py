@@ -86,7 +86,7 @@ def test_two_talk_while_their_worker_is_restarted_and_killed(start):
 
 @pytest.mark.parametrize("layer", ["local", "redis"])
 def test_by_socket_stream_and_long_poll_they_are_in_the_same_room(start, layer):
-    demo = start(layer=layer)
+    demo = start(layer=layer, device=False)
     assert f"{demo.url}/" in demo.is_ready()
     bob, eve = Page(demo), Page(demo)
     answer, page = bob.hears(bob.asks("/"))
@@ -118,7 +118,7 @@ def test_by_socket_stream_and_long_poll_they_are_in_the_same_room(start, layer):
 
 
 def test_what_is_not_said_properly_is_refused(start):
-    demo = start()
+    demo = start(device=False)
     demo.is_ready()
     ann = Visitor(demo)
     ann.tells({"text": "who am I?", "key": "1"})
@@ -133,9 +133,13 @@ def test_what_is_not_said_properly_is_refused(start):
     for key in ("", "x" * 61, "\udfff"):
         ann.tells({"text": "hello", "key": key})
         assert ann.hears()["refused"] == key
+    for switch, to in (("kettle", "hot"), ("kettle", ["on"]), ("kettle/#", "on"), ("x" * 41, "on"), ("", "on"), (None, None)):
+        ann.tells({"switch": switch, "to": to})
+        assert ann.hears()["refused"] == "switch", (switch, to)
     ann.says("hello")
     ann.hears_until(lambda: ann.texts == ["hello"])
-    for nonsense in ("", b"\x00", "{", "[" * 100_000, "9" * 5000, "[]", "1", '{"text": "no key"}', '{"name"}'):
+    no_key, no_value = '{"text": "no key"}', '{"switch": "kettle"}'
+    for nonsense in ("", b"\x00", "{", "[" * 100_000, "9" * 5000, "[]", "1", no_key, no_value, '{"name"}'):
         eve = Visitor(demo)
         eve.socket.send(nonsense)
         assert eve.is_closed() == (1008, ""), nonsense[:20]
@@ -176,7 +180,7 @@ def test_it_stops_at_once_with_connections_open_and_leaves_nothing(start, number
     while not held(poll := bob.polls()):        # once it has heard of ann's coming
         bob.polled(poll)
     children = demo.children()
-    assert set(children) == {"twistd", "runworker", *(["redis-server"] if layer == "redis" else [])}
+    assert set(children) == {"twistd", "runworker", "device.py", *(["redis-server"] if layer == "redis" else [])}
     demo.process.send_signal(number)
     status, _, errors = demo.ends()
     assert (status, errors) == (0, "")
@@ -185,7 +189,8 @@ def test_it_stops_at_once_with_connections_open_and_leaves_nothing(start, number
     poll.close()
 
 
-@pytest.mark.parametrize("name, layer", [("twistd", "local"), ("runworker", "local"), ("redis-server", "redis")])
+@pytest.mark.parametrize("name, layer", [
+    ("twistd", "local"), ("runworker", "local"), ("device.py", "local"), ("redis-server", "redis")])
 def test_when_one_of_them_dies_it_says_so_and_ends(start, name, layer):
     demo = start(layer=layer)
     demo.is_ready()

@@ -12,10 +12,12 @@ from interfaces.worker import Wsgi, over_channels
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chat.settings")
 pages = StaticFilesHandler(get_wsgi_application())
 
-from room.consumers import Room  # noqa: E402  (it imports a model: not before the settings are read)
+from room.consumers import Room  # noqa: E402  (they import models: not before the settings are read)
+from room.devices import DeviceConsumer  # noqa: E402
 
 sockets = URLRouter([path("room", Room.as_asgi())])
 application = over_channels({
     "http": Wsgi(pages),
     "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(sockets)),     # no other site's page talks in our name
+    "mqtt": DeviceConsumer.as_asgi(),
 })

@@ -35,6 +35,7 @@ REDIS = os.environ.get("CHAT_REDIS")
 CHANNEL_LAYERS = {"default": {
     "BACKEND": "interfaces.worker.layers.RedisChannelLayer", "CONFIG": {"hosts": [REDIS]},
 } if REDIS else {"BACKEND": "interfaces.worker.layers.LocalChannelLayer"}}
+DEVICE_TOKEN = os.environ.get("CHAT_DEVICE_TOKEN", "")          # the password of all devices; see room/devices.py
 LOGGING = {         # Django's own says nothing but errors
     "version": 1, "disable_existing_loggers": False,
     "handlers": {"console": {"class": "logging.StreamHandler"}},

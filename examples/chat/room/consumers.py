@@ -1,20 +1,22 @@
 """The room, by a stock consumer. The two mixins are what lets a visitor not notice that the worker has changed.
 
     the page says      {"name": "ann"}    {"text": "hello", "key": "..."}    {"who": true}
+                       {"switch": "kettle", "to": "on"}
     the page hears     {"worker": 4711, "name": "ann"}    {"lines": [...]}    {"present": [...]}    {"joined": "ann"}
                        {"left": "ann"}    {"refused": "...", "why": {...}}
+                       {"devices": [{"name": "kettle", "temperature": 21.5, "power": "off"}]}
 """
 import json
 import os
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
-from interfaces.worker import Resumable, presence
-from room.forms import LineForm, NameForm
-from room.models import Line
+from interfaces.worker import Resumable, mqtt, presence
+from room.forms import LineForm, NameForm, SwitchForm
+from room.models import Device, Line
 
 GROUP = "room"
-NEWEST = 50         # lines that somebody new gets to see (a guess)
+NEWEST = 50         # lines, and devices, that somebody new gets to see (a guess)
 MALFORMED = 1008    # RFC 6455 7.4.1: a policy is violated, and no other code fits
 
 
@@ -36,6 +38,8 @@ class Room(Resumable, presence.PresenceMixin, AsyncJsonWebsocketConsumer):
         await self.call(name)
         await self.send_json({"worker": os.getpid(), "name": self.name})
         await self.room_changed()
+        if devices := [device.said() async for device in Device.objects.order_by("-at")[:NEWEST]]:
+            await self.send_json({"devices": devices})
 
     async def receive_json(self, said):
         match said:
@@ -45,6 +49,9 @@ class Room(Resumable, presence.PresenceMixin, AsyncJsonWebsocketConsumer):
             case {"text": _, "key": _}:
                 form = LineForm(said)
                 await (self.say(**form.cleaned_data) if form.is_valid() and self.name else self.refuse(form, said["key"]))
+            case {"switch": _, "to": _}:
+                form = SwitchForm(said)
+                await (self.switch(**form.cleaned_data) if form.is_valid() else self.refuse(form, "switch"))
             case {"who": _}:
                 await self.list_present()
             case _:
@@ -61,6 +68,14 @@ class Room(Resumable, presence.PresenceMixin, AsyncJsonWebsocketConsumer):
         """A page says a line again when the worker changed before it heard it: the one that was killed may have lost it."""
         await Line.objects.aget_or_create(key=key, defaults={"name": self.name, "text": text})
         await self.channel_layer.group_send(GROUP, {"type": "room.changed"})
+
+    async def switch(self, switch, to):
+        """To the device. That it has been done the page hears from the device itself."""
+        await mqtt.apublish(f"devices/{switch}/set", to.encode(), qos=1)
+
+    async def device_changed(self, event):
+        """A reading that was lost is not missed: the next is a second away, and whoever comes gets what the database has."""
+        await self.send_json({"devices": [event["device"]]})
 
     async def refuse(self, form, what):
         await self.send_json({"refused": what, "why": form.errors or "say who you are first"})

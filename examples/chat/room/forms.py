@@ -1,5 +1,8 @@
-"""What a page may say. Plain forms: those of a model would ask the database, which an asynchronous consumer may not."""
+"""What pages and devices may say. Plain forms: those of a model would ask the database, which an asynchronous consumer may
+not."""
 from django import forms
+
+POWER = [("on", "on"), ("off", "off")]
 
 
 class Text(forms.CharField):
@@ -17,3 +20,22 @@ class NameForm(forms.Form):
 class LineForm(forms.Form):
     text = Text(max_length=500)
     key = Text(max_length=60)
+
+
+class DeviceForm(forms.Form):
+    name = forms.SlugField(max_length=40)
+
+
+class TemperatureForm(forms.Form):
+    key = "temperature"
+    temperature = forms.FloatField(min_value=-273.15, max_value=10_000)     # absolute zero; a guess
+
+
+class PowerForm(forms.Form):
+    key = "power"
+    power = forms.ChoiceField(choices=POWER)
+
+
+class SwitchForm(forms.Form):
+    switch = forms.SlugField(max_length=40)
+    to = forms.ChoiceField(choices=POWER)

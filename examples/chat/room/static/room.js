@@ -1,4 +1,5 @@
-const [state, lines, present, form] = ["state", "lines", "present", "say"].map(id => document.getElementById(id));
+const [state, lines, present, form, devices] = ["state", "lines", "present", "say", "devices"]
+  .map(id => document.getElementById(id));
 const here = new Set();         // the names of those present
 const unheard = new Map();      // what was said, until it comes back: key -> message
 const again = 1000, settled = 6000;     // ms; the second is more than the 5 s that presence waits for who may come back
@@ -29,6 +30,7 @@ function hear(said) {
     status();
   }
   said.lines?.forEach(show);
+  said.devices?.forEach(showDevice);
   if (said.present) { here.clear(); said.present.forEach(one => here.add(one)); }
   if (said.joined) here.add(said.joined);
   if (said.left) here.delete(said.left);
@@ -51,6 +53,23 @@ function show(line) {
   const item = lines.appendChild(document.createElement("li"));
   item.append(element("b", line.name), element("span", line.text), element("time", new Date(line.at).toLocaleTimeString()));
   if (near) item.scrollIntoView();
+}
+
+function showDevice({name, temperature, power}) {
+  const item = [...devices.children].find(one => one.dataset.name === name) ?? newDevice(name);
+  const [, reading, button] = item.children;
+  reading.textContent = temperature === null ? "" : `${temperature.toFixed(1)} °C`;
+  button.hidden = !power;               // it has said nothing of a switch
+  button.value = power === "on" ? "off" : "on";         // what a click asks for; what is, only the device says
+  button.textContent = `Switch ${button.value}`;
+}
+
+function newDevice(name) {
+  const item = devices.appendChild(document.createElement("li"));
+  item.dataset.name = name;
+  item.append(element("b", name), element("span", ""), element("button", ""));
+  item.lastChild.onclick = event => tell({switch: name, to: event.target.value});
+  return item;
 }
 
 function status(text) {
