@@ -159,8 +159,8 @@ class Connection(protocol.Protocol):
     def upgrade(self, name, event, around):
         self.factory = self.factory.sibling(name)
         self.interface = self.factory.interface
-        unread = self.wire.unread()
-        self.wire = around(self.interface.wire(self.factory.options))
+        unread, self.wire = self.wire.unread(), around(self.interface.wire(self.factory.options))
+        self.peer = getattr(self.wire, "peer", self.peer)       # as the proxy says, of which HTTP knows
         self.streams = getattr(self.wire, "streams", False)
         self.begin(None, event)
         if unread and not self.closing:

@@ -134,6 +134,8 @@ async def accept(client, packet: Connect, verdict: Accept, client_id: str) -> No
         raise Refused(NOT_AUTHORIZED, "a will that it may not publish", True)
     client.window = min(packet.properties.get("receive_maximum", options.max_inflight), options.max_inflight)
     client.largest = packet.properties.get("maximum_packet_size")
+    client.shortened = min(packet.properties.get("topic_alias_maximum", 0), options.topic_aliases)
+    client.short = {} if client.shortened else None
     try:
         session, present = await client.broker.take(client_id, client, packet.clean_start, expiry)
     except TooMany:

@@ -33,7 +33,7 @@ class MqttOptions:
     max_queued_bytes: int = option(1024 * 1024, "bytes of them")
     max_retained: int = option(100_000, "retained messages")
     max_retained_bytes: int = option(64 * 1024 * 1024, "bytes of them")
-    topic_aliases: int = option(16, "topic aliases that a client of MQTT 5 may use; 0: none")
+    topic_aliases: int = option(16, "topic aliases that a client of MQTT 5 may use, and is sent if it takes them; 0: none")
     server_lease: float = option(15.0, "with sessions in Redis: seconds after which a server that says nothing is gone, and "
                                  "another one keeps its sessions")
     allow_sys: bool = option(False, "let clients subscribe and publish to $SYS, if their worker does")

@@ -46,15 +46,18 @@ class Client(Asking):
     """`window`, `largest`: what the client takes of messages with QoS 1 and 2 at a time, and of bytes in a packet (None: any).
     `out`: how many of the former it has. `pending` is {packet id: Pending}, what the worker is asked; `stale`: PUBRECs of
     earlier connections. `held`: what waits for the worker, (message, packet or None), since `since`, while nothing more is
-    read. `silence`: seconds, 0: for ever. `published`, by a take-over: whether its will was due."""
+    read. `silence`: seconds, 0: for ever. `published`, by a take-over: whether its will was due. `short` is {topic: alias} of
+    what it is sent, `shortened` at most; None: it takes none."""
     __slots__ = ("link", "options", "broker", "session", "username", "will", "relay", "publish_acl", "subscribe_acl", "method",
                  "window", "largest", "out", "stale", "aliases", "pending", "held", "since", "heard", "silence", "epoch",
-                 "authenticating", "roused", "overflown", "published", "sent", "confirmed", "unconfirmed", "modern", "left")
+                 "authenticating", "roused", "overflown", "published", "sent", "confirmed", "unconfirmed", "modern", "left",
+                 "short", "shortened")
 
     def __init__(self, link, options, broker):
         self.link, self.options, self.broker = link, options, broker
         self.session = self.username = self.will = self.publish_acl = self.subscribe_acl = self.method = None
         self.window, self.largest, self.out, self.stale = options.max_inflight, None, 0, 0
+        self.short, self.shortened = None, 0
         self.aliases = self.pending = self.held = self.authenticating = self.published = None
         self.since = self.heard = self.silence = 0.0
         self.relay = self.roused = self.overflown = self.modern = self.left = False

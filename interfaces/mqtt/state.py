@@ -3,6 +3,7 @@ from collections import deque
 
 from interfaces.mqtt.delivery import ENTRY, Message, Outgoing, Wanted
 from interfaces.mqtt.packets import Publish, Pubrel
+from interfaces.mqtt.protocol import Prepared
 
 NO_PACKET = 0x92        # packet identifier not found
 FAILED = 0x80           # from here on reason codes are refusals
@@ -90,7 +91,7 @@ class Session:
             return self.promise(message, qos, retain, identifiers)
         packet = message.form(retain, now, identifiers)
         if client.largest is None or self.fits(packet):
-            client.link.write(packet)
+            client.link.write(packet if client.short is None else self.shortened(packet))
 
     def promise(self, message, qos, retain, identifiers) -> None:
         """QoS 1 and 2: remembered until the client has it."""
@@ -105,12 +106,27 @@ class Session:
         self.note("f", number, outgoing)
         outgoing.sent = True
         self.client.out += 1
-        self.client.link.write(packet)
+        self.client.link.write(packet if self.client.short is None else self.shortened(packet))
 
     def packet(self, number: int, outgoing: Outgoing, dup: bool) -> Publish:
         message = outgoing.message
         properties = message.outgoing(self.broker.now(), outgoing.identifiers)
         return Publish(message.topic, message.payload, outgoing.qos, outgoing.retain, dup, number, properties)
+
+    def shortened(self, packet: Publish | Prepared) -> Publish | Prepared:
+        """With an alias in place of the topic (3.3.2.3.4): the first topics have one each, as many as the client takes."""
+        plain, client = packet if packet.__class__ is Publish else packet.publish, self.client
+        known = client.short.get(plain.topic)
+        alias = known or len(client.short) + 1
+        if alias > client.shortened:
+            return packet
+        short = Publish("" if known else plain.topic, plain.payload, plain.qos, plain.retain, plain.dup, plain.packet_id,
+                        {**(plain.properties or {}), "topic_alias": alias})
+        if not known:
+            if client.largest is not None and self.broker.size(short) > client.largest:
+                return packet
+            client.short[plain.topic] = alias
+        return short
 
     def fits(self, packet) -> bool:
         if self.broker.size(packet) <= self.client.largest:
@@ -163,7 +179,7 @@ class Session:
             return
         outgoing.sent = True
         self.client.out += 1
-        self.client.link.write(packet)
+        self.client.link.write(packet if self.client.short is None or packet.__class__ is Pubrel else self.shortened(packet))
 
     def recall(self) -> bool:
         """Send the next of the retained messages that a subscription was to get; False: its turn has not come."""

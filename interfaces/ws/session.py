@@ -118,7 +118,8 @@ class Socket:
 
     def hand_over(self, name: str, subprotocol: str, within):
         """To the protocol that is spoken inside. It is that one's first words that are a question to a worker."""
-        if not self.link.become(name, None, partial(TunnelWire, within=within, options=self.options)):
+        if not self.link.become(name, None, partial(
+                TunnelWire, within=within, options=self.options, peer=self.upgrade.client)):
             return self.reject(503, "there are too many connections of this kind")
         self.link.write(Handover(subprotocol))
         return self.access()

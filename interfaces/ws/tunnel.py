@@ -12,12 +12,12 @@ ENDED = HalfClosed()
 class TunnelWire:
     """The wire of `inner` inside WebSocket, which its story need not know of. `within`: what Interface.within gives.
     A Close of the peer is HalfClosed to it; a fault of WebSocket is a ProtocolError with `within.fault`, and the Close has
-    WebSocket's own code."""
+    WebSocket's own code. `peer`: the client's address, as the handshake had it."""
     streams = False
-    __slots__ = ("inner", "outer", "fault", "code", "broken")
+    __slots__ = ("inner", "outer", "fault", "code", "broken", "peer")
 
-    def __init__(self, inner, within, options):
-        self.inner, self.fault, self.code, self.broken = inner, within.fault, NORMAL, None
+    def __init__(self, inner, within, options, peer=None):
+        self.inner, self.fault, self.code, self.broken, self.peer = inner, within.fault, NORMAL, None, peer
         self.outer = WebSocketWire(Limits(max(options.max_message, within.most), options.max_frames, False))
         self.outer.open(None)
 

@@ -710,3 +710,29 @@ def test_a_chain_of_slow_clients_and_their_wills(world):
         world.publishes("t", b"x" * 60_000, qos=1)
     world.waits(1)
     assert all(device.ended for device in devices)
+
+
+# Topic aliases, 3.3.2.3.4
+
+def test_a_client_that_takes_aliases_gets_them(world):
+    world = world(topic_aliases=2)
+    b = subscribed(world, "b", ("#", 2), topic_alias_maximum=10, session_expiry_interval=60)
+    for number, topic in enumerate(("one/long/topic", "two", "three", "one/long/topic", "two", "three")):
+        world.publishes(topic, b"x", qos=number % 3)
+    came = b.hears()
+    assert [(each.topic, each.properties.get("topic_alias")) for each in came] == [
+        ("one/long/topic", 1), ("two", 2), ("three", None), ("", 1), ("", 2), ("three", None)]
+    b.leaves()
+    b = world.member("b", clean=False, topic_alias_maximum=1, session_expiry_interval=60)       # they end with the connection
+    assert [(each.topic, each.properties.get("topic_alias")) for each in b.hears()] == [
+        ("two", 1), ("three", None), ("", 1), ("three", None)]
+
+
+def test_an_alias_that_would_make_a_packet_too_large_is_left_out(world):
+    world = world()
+    plain = 2 + 2 + 9 + 1 + 20
+    b = subscribed(world, "b", ("#", 0), topic_alias_maximum=10, maximum_packet_size=plain + 2)
+    for size in (20, 18, 20):
+        world.publishes("topic/abc", bytes(size))
+    assert [(each.topic, each.properties.get("topic_alias")) for each in b.hears()] == [
+        ("topic/abc", None), ("topic/abc", 1), ("", 1)]

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from interfaces.http.plugin import http
+from interfaces.http.plugin import HttpOptions, http, networks
 from interfaces.laws import Storm, lawful, traces
 from interfaces.mqtt.plugin import MqttOptions, mqtt
 from interfaces.testing import Peer
@@ -101,6 +101,15 @@ def test_the_handshake_asks_nobody_and_connect_does(page):
     page.app.replies(type_="mqtt.accept")
     (connack,), others = page.hears()
     assert (connack.kind, connack.code, others) == (CONNACK, 0, [])
+
+
+def test_behind_a_proxy_the_client_is_the_one_that_it_names(page):
+    page = page()
+    page.factory.options = HttpOptions(trusted_proxies=networks("192.0.2.0/24"))
+    page.connects()
+    assert page.asks(X_Forwarded_For=b"198.51.100.4", Host=b"a").startswith(b"HTTP/1.1 101 ")
+    page.sends_packets(connecting("page"))
+    assert page.app.got("mqtt.connect")["client"][0] == "198.51.100.4"
 
 
 def test_a_page_that_is_hasty_is_heard(page):
