@@ -2,7 +2,7 @@
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 
-from interfaces.contract import ChannelFull, MessageTooLarge
+from interfaces.contract import DONE, ChannelFull, MessageTooLarge
 from interfaces.schema import BadMessage
 
 RENEW = 3600.0                  # seconds; a membership lasts a day (Channels' group_expiry), a worker's renewal is as frequent
@@ -101,9 +101,9 @@ class Desk:
     def group_send(self, group, message):
         if self.out >= MOST:
             self.missed(group, "the layer is behind")
-        else:
-            self.out += 1
-            ensureDeferred(self.spread(group, message))
+            return DONE
+        self.out += 1
+        return ensureDeferred(self.spread(group, message))
 
     async def spread(self, group, message):
         try:

@@ -31,19 +31,18 @@ class Heirs:
     async def renew(self) -> None:
         """Say that this server lives, and look for those who do not."""
         store, now = self.store, self.store.storage.now()
+        if not self.closed:
+            self.cancel = self.desk.later(self.lease / SIGNS, lambda: self.desk.begin(self.renew()))
+        self.forget_the_dead()
         try:
             known, gone = await store.run(scripts.RENEW, (store.homes,), (store.me, repr(now + self.lease), repr(now)))
             if self.known and not known:
                 await self.look()
             self.known = True
-            for home in gone:
-                if home.decode() != store.me:
-                    await self.inherit(home.decode())
+            for home in {each.decode() for each in gone} - {store.me}:
+                await self.inherit(home)        # meanwhile the next sign of life is given, and finds this one's lock
         except LayerDown:
             pass
-        self.forget_the_dead()
-        if not self.closed:
-            self.cancel = self.desk.later(self.lease / SIGNS, lambda: self.desk.begin(self.renew()))
 
     def close(self) -> None:
         self.closed = True
@@ -72,12 +71,12 @@ class Heirs:
         if not await store.run(scripts.LOCK, (store.homes,), (store.me, round(LOCKED * 1000), home, lock)):
             return
         while found := await store.run(scripts.INHERIT, (store.homes,), (
-                store.me, home, store.members, store.root, repr(store.storage.now()), BATCH)):
+                store.me, home, store.members, store.root, repr(store.storage.now()), BATCH, lock, round(LOCKED * 1000))):
             for client_id, fields in zip(found[::2], found[1::2], strict=True):
                 self.take_in(client_id.decode("utf-8", "replace"), records.read(fields), home)
         for message in await store.storage.inherit(home):
             if message.get("type") == "mqtt.send" and message.get("former") is None:
-                self.desk.group_send(GROUP, {**message, "former": home})
+                await self.desk.group_send(GROUP, {**message, "former": home})
         self.desk.group_send(GROUP, {"type": "mqtt.inherited", "home": home})
         await store.run(scripts.BURY, (store.homes,), (home, lock))
 

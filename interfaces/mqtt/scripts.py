@@ -70,10 +70,11 @@ if not redis.call('ZSCORE', KEYS[1], ARGV[3]) then return 0 end
 return redis.call('SET', ARGV[4], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0
 """
 
-# KEYS: homes. ARGV: me, the dead, prefix of home sets, prefix of sessions, now, how many.
+# KEYS: homes. ARGV: me, the dead, prefix of home sets, prefix of sessions, now, how many, the lock's key and time.
 # Gives client id, fields, client id ...; nothing when all are done, or when it lives again.
 INHERIT = """
 local lease, result = redis.call('ZSCORE', KEYS[1], ARGV[2]), {}
+redis.call('SET', ARGV[7], ARGV[1], 'PX', ARGV[8])
 if lease and tonumber(lease) > tonumber(ARGV[5]) then return result end
 while #result < 2 * ARGV[6] do
   local id = redis.call('SPOP', ARGV[3] .. ARGV[2])

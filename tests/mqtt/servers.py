@@ -1,7 +1,7 @@
 """Several interface servers on one layer and one real Redis, on a clock."""
 from twisted.internet.defer import Deferred, fail, succeed
 
-from interfaces.contract import LayerDown
+from interfaces.contract import DONE, LayerDown
 from interfaces.layers.memory import MemoryLayer
 from tests.mqtt.devices import World
 
@@ -77,7 +77,7 @@ class Server(World):
         broker = self.broker
         broker.store.heirs.close()
         broker.store.run = broker.store.call = lambda *call: fail(LayerDown("dead"))
-        broker.desk.group_send = broker.desk.send = lambda *said: None
+        broker.desk.group_send = broker.desk.send = lambda *said: DONE
         for device in self.devices:
             device.connection.factory = None
             device.transport.gone = True

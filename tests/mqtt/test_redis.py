@@ -266,6 +266,17 @@ def test_the_session_of_a_server_that_does_not_answer_is_taken_from_it(first):
     assert second.broker.store.sessions["dev"].subscriptions.keys() == {"t/#"}
 
 
+def test_thousands_of_messages_are_handed_on(first):
+    second = first.another()
+    subscribed(first, session_expiry_interval=600).leaves()
+    first.dies()
+    for number in range(1100):
+        second.publishes("u", b"%d" % number, qos=1, id=str(number))
+    second.publishes("t/1", b"last", qos=1, id="last")
+    second.waits(LEASE)
+    assert payloads(back(second)) == [b"last"]
+
+
 # Redis that is away, or empty
 
 def test_without_redis_nobody_is_let_in_and_what_changed_is_written_later(first):
