@@ -1,6 +1,7 @@
 """MQTT with several servers and one Redis, on a clock: sessions go where their clients go, and outlast their servers."""
 import pytest
 from redis_server import NoRedis, RedisServer
+from twisted.internet.defer import Deferred
 
 from tests.layers.real_redis import Client
 from tests.mqtt.devices import CONNACK, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK
@@ -273,6 +274,13 @@ def test_thousands_of_messages_are_handed_on(first):
     for number in range(1100):
         second.publishes("u", b"%d" % number, qos=1, id=str(number))
     second.publishes("t/1", b"last", qos=1, id="last")
+    send = second.layer.group_send
+
+    def slowly(group, message):
+        sent = Deferred()
+        second.clock.callLater(0, sent.callback, send(group, message))
+        return sent
+    second.layer.group_send = slowly
     second.waits(LEASE)
     assert payloads(back(second)) == [b"last"]
 
