@@ -8,6 +8,7 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, maybeDeferred
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import ServerFactory
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -218,7 +219,7 @@ class InterfaceServer(Service):
         if timer.active():
             timer.cancel()
         if self.worker is not None:
-            self.worker.stop()
+            await deferToThread(self.worker.stop)       # the reactor goes on: it brings the last messages
         await DeferredList([ensureDeferred(factory.close()) for factory in self.factories.values()])
         for exchange in self.exchanges.values():
             exchange.close()

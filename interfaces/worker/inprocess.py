@@ -11,6 +11,8 @@ from concurrent.futures import Future
 logger = logging.getLogger("interfaces.worker")
 CHANNELS = ("http.request", "websocket.connect", "mqtt.connect")
 STOP_TIME = 5.0              # seconds, a guess: how long `stop` waits for the thread
+LAST_WORDS = 2.0             # seconds, a guess: how long consumers have to hear that their connections are over
+LOOK = 0.02                  # seconds between looks at what still runs, a guess
 
 
 def serve_in_thread(application_path: str, sock: socket.socket, channels=CHANNELS) -> "InProcess":
@@ -25,6 +27,7 @@ class InProcess:
         self.ready: Future = Future()
         self.loop = asyncio.new_event_loop()
         self.task: asyncio.Task | None = None
+        self.layer = self.leaving = None
         self.thread = threading.Thread(target=self.run, name="application", daemon=True)
         self.thread.start()
 
@@ -51,7 +54,7 @@ class InProcess:
 
         module, _, attribute = self.application_path.partition(":")
         # In another thread: Django refuses some of what modules do at import where an event loop runs.
-        layer = LocalChannelLayer(sock=self.sock)
+        layer = self.layer = LocalChannelLayer(sock=self.sock)
         layer.settle(receiving=True)
 
         def load():
@@ -74,10 +77,20 @@ class InProcess:
         self.loop.close()
 
     def stop(self) -> None:
-        """End the application's thread. From any thread; waits for it, but not for a view that is stuck."""
+        """End the application's thread. From another one; waits for it, but not for a view that is stuck."""
         if self.task is not None and not self.loop.is_closed():
             try:
-                self.loop.call_soon_threadsafe(self.task.cancel)
+                self.loop.call_soon_threadsafe(self.begin_to_leave)
             except RuntimeError:
                 return
         self.thread.join(STOP_TIME)
+
+    def begin_to_leave(self) -> None:
+        self.leaving = self.loop.create_task(self.leave())
+
+    async def leave(self) -> None:
+        """Connections are over, but their consumers may not have heard of it yet."""
+        until = self.loop.time() + LAST_WORDS
+        while self.layer is not None and self.layer.inbox.hosted and self.loop.time() < until:
+            await asyncio.sleep(LOOK)
+        self.task.cancel()

@@ -233,8 +233,7 @@ def test_the_server_is_told_to_stop(house, hosted):
     assert devices[1].ended == [0x8B]                   # "server shutting down"
     for device in devices:
         assert f"got {device.name} up/once 1 0 x" in house.noted
-        if not hosted:                                  # else the application's thread ends too
-            noted(house, f"left {device.name} 0x8b False")
+        noted(house, f"left {device.name} 0x8b False")
         device.leaves()
 
 
