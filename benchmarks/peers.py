@@ -1,8 +1,9 @@
-"""The servers we are measured beside: their own environment, made once in var/benchmarks (which git ignores)."""
+"""The servers we are measured beside: their own environments, made once in var/benchmarks (which git ignores)."""
 import subprocess
 import sys
 import venv
 from importlib.metadata import version
+from pathlib import Path
 
 from processes import ROOT
 
@@ -26,17 +27,21 @@ def requirements() -> list[str]:
 
 def prepare() -> bool:
     """Make their environment if it is not there. False, and a sentence, where that can't be done."""
-    made = FOLDER / "peers.txt"
-    wanted = "\n".join(requirements())
-    if made.exists() and made.read_text() == wanted and all((BIN / name).exists() for name in NAMES):
+    return install("peers", requirements(), NAMES)
+
+
+def install(name: str, requirements: list[str], programs: tuple[str, ...]) -> bool:
+    """The same, of any environment."""
+    folder, made, wanted = FOLDER / name, FOLDER / f"{name}.txt", "\n".join(requirements)
+    if made.exists() and made.read_text() == wanted and all((folder / "bin" / each).exists() for each in programs):
         return True
-    print(f"installing {', '.join(requirements())} into {FOLDER / 'peers'} (once) ...", file=sys.stderr, flush=True)
+    print(f"installing {', '.join(requirements)} into {folder} (once) ...", file=sys.stderr, flush=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    venv.create(FOLDER / "peers", clear=True, with_pip=True)
-    done = subprocess.run([BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements()],
-                          capture_output=True, text=True)
+    venv.create(folder, clear=True, with_pip=True)
+    done = subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+                           *requirements], capture_output=True, text=True)
     if done.returncode:
-        print(f"the peers can't be installed, so only our own rows are measured: {done.stderr.strip()[-300:]}", file=sys.stderr)
+        print(f"{name} can't be installed, so what needs it is left out: {done.stderr.strip()[-300:]}", file=sys.stderr)
         return False
     made.write_text(wanted)
     return True
@@ -51,6 +56,11 @@ def start(house, name: str):
 
 def versions(rows: list[str]) -> list[str]:
     """`name version` of those behind these keys of COMMANDS."""
-    names = list(dict.fromkeys(COMMANDS[row][0] for row in rows))
+    return installed(BIN, list(dict.fromkeys(COMMANDS[row][0] for row in rows)))
+
+
+def installed(programs: Path, names: list[str]) -> list[str]:
+    """`name version` of these packages; `programs`: the folder of the environment's python."""
     code = "import importlib.metadata as m, sys; print(*[f'{n} {m.version(n)}' for n in sys.argv[1:]], sep='\\n')"
-    return subprocess.run([BIN / "python", "-c", code, *names], capture_output=True, text=True, check=True).stdout.splitlines()
+    said = subprocess.run([programs / "python", "-c", code, *names], capture_output=True, text=True, check=True).stdout
+    return said.splitlines()

@@ -9,6 +9,9 @@ INSTALLED_APPS = ["channels"] if SITE_WORKER else []
 MIDDLEWARE = []
 ROOT_URLCONF = "urls"
 DATABASES = {}
+if "SITE_DATABASE" in os.environ:       # where Django's own users are measured
+    INSTALLED_APPS += ["django.contrib.contenttypes", "django.contrib.auth"]
+    DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["SITE_DATABASE"]}}
 LOGGING_CONFIG = None
 ASGI_APPLICATION = f"workers.{SITE_WORKER}" if SITE_WORKER else "asgi.application"
 LAYER = {"BACKEND": os.environ.get("SITE_LAYER", "interfaces.worker.layers.LocalChannelLayer")}

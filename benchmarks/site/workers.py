@@ -1,6 +1,7 @@
-"""What `manage.py runworker http.request`, or `websocket.connect`, may host. SITE_WORKER chooses one, and only that one is
-made."""
+"""What `manage.py runworker http.request`, `websocket.connect` or `mqtt.connect` may host. SITE_WORKER chooses one, and only
+that one is made."""
 import os
+from importlib import import_module
 
 from asgiref.sync import async_to_sync
 from channels.consumer import AsyncConsumer, SyncConsumer
@@ -112,6 +113,16 @@ def sockets(application):
     return over_channels({"websocket": application}, connections=20_000)        # more than are measured
 
 
+def device(name: str):
+    """An attribute of devices.py, which the other workers need not import."""
+    found = getattr(import_module("devices"), name)
+    return over_channels({"mqtt": found.as_asgi() if hasattr(found, "as_asgi") else found}, connections=20_000)
+
+
+def plain_device(name: str):
+    return consumer(getattr(import_module("devices"), name), "mqtt.connect", "mqtt.receive", "mqtt.disconnect")
+
+
 WORKERS = {
     "wsgi": lambda: over_channels({"http": Wsgi(get_wsgi_application())}),
     "asgi": lambda: over_channels({"http": get_asgi_application()}),
@@ -124,6 +135,12 @@ WORKERS = {
     "room_plain": lambda: consumer(converse, "websocket.connect", "websocket.receive", "websocket.disconnect"),
     "echo": lambda: sockets(Echo.as_asgi()),
     "echo_asgi": lambda: sockets(repeat),
+    "mqtt_bare": lambda: device("bare"),
+    "mqtt_plain": lambda: plain_device("plain"),
+    "mqtt_relay": lambda: plain_device("relay"),
+    "mqtt_token": lambda: device("Token"),
+    "mqtt_async": lambda: device("AsyncToken"),
+    "mqtt_django": lambda: device("MqttConsumer"),
 }
 
 

@@ -7,10 +7,12 @@ messages.py   mqtt.connect, .auth, .subscribe, .unsubscribe, .receive, .disconne
 session.py    one connection from first to last; admission.py how it is let in, inbound.py what the client says then,
               asking.py how the application hears it
 broker.py     what connections share: subscriptions, retained messages, wills; state.py a session, shares.py shared
-              subscriptions, store.py where they are kept, delivery.py a message
+              subscriptions, delivery.py a message
+store.py      where sessions and retained messages are kept; redis.py and redis_retained.py in the layer's Redis, records.py
+              and scripts.py how, heirs.py what becomes of those of a server that is gone
 websocket.py  where it is spoken inside WebSocket
 acl.py        what a client may publish and subscribe to
 plugin.py     the Interface value and its options
 
-Left out: topic aliases towards the client, response information, server redirection, messages under $SYS of our own.
+Left out: server redirection, messages under $SYS of our own.
 """
