@@ -236,7 +236,8 @@ class Desk(Protocol):
     async def wait(self, key: Any, seconds: float) -> bool: ...  # until `wake` is called with that key; False: it was not
     def wake(self, key: Any): ...
     def join(self, group: str): ...                              # for as long as the process lives
-    def group_send(self, group: str, message: dict) -> Awaitable[None]: ...    # news that nobody need hear; done when it is out
+    def group_send(self, group: str, message: dict, others: bool = False) -> Awaitable[None]: ...   # news that nobody need
+        # hear; done when it is out. `others`: it is known here, and may come back or not
     def send(self, channel: str, message: dict): ...             # likewise, to another server's desk
     def log(self, text: str): ...
 

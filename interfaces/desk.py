@@ -98,16 +98,16 @@ class Desk:
             self.close()
             self.timer = self.exchange.clock.callLater(RETRY, self.renew)
 
-    def group_send(self, group, message):
+    def group_send(self, group, message, others=False):
         if self.out >= MOST:
             self.missed(group, "the layer is behind")
             return DONE
         self.out += 1
-        return ensureDeferred(self.spread(group, message))
+        return ensureDeferred(self.spread(group, message, self.channel if others else ""))
 
-    async def spread(self, group, message):
+    async def spread(self, group, message, but):
         try:
-            await self.exchange.layer.group_send(group, message)
+            await self.exchange.layer.group_send(group, message, but)
         except (ChannelFull, MessageTooLarge) as error:
             self.missed(group, error)
         finally:

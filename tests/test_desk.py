@@ -29,8 +29,8 @@ class Moody(MemoryLayer):
     def group_add(self, group, channel):
         return fail(LayerDown("away")) if self.down else super().group_add(group, channel)
 
-    def group_send(self, group, message):
-        return fail(LayerDown("away")) if self.down else super().group_send(group, message)
+    def group_send(self, group, message, but=""):
+        return fail(LayerDown("away")) if self.down else super().group_send(group, message, but)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_layer_that_was_down_is_tried_again(peer):
 def test_a_layer_that_is_behind_is_not_given_more_than_it_can_take(peer):
     desk, waiting = peer.factory.shared.desk, []
 
-    def slow(group, message):
+    def slow(group, message, but):
         waiting.append(Deferred())
         return waiting[-1]
     peer.layer.group_send = slow

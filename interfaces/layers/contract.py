@@ -24,7 +24,9 @@ class ChannelLayer(Protocol):
 
     def group_add(self, group: str, channel: str) -> Awaitable[None]: ...
     def group_discard(self, group: str, channel: str) -> Awaitable[None]: ...
-    def group_send(self, group: str, message: dict) -> Awaitable[None]: ...
+    def group_send(self, group: str, message: dict, but: str = "") -> Awaitable[None]:
+        """`but`: a channel that need not get it, where leaving it out saves something."""
+
     def delete(self, channel: str, last: dict | None = None) -> Awaitable[None]:
         """Drop what waits on a channel (a body that nobody reads any more). `last`: a message in its place."""
 

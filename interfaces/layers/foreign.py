@@ -156,7 +156,7 @@ class ForeignLayer:
         self.need_groups()
         return self.ask(self.backend.group_discard(group, channel))
 
-    def group_send(self, group: str, message: dict) -> Deferred:
+    def group_send(self, group: str, message: dict, but: str = "") -> Deferred:
         self.need_groups()
         self.check_size(message)
         return self.ask(self.backend.group_send(group, message))

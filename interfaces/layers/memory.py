@@ -102,7 +102,7 @@ class MemoryLayer:
         self.groups.discard(group, channel)
         return DONE
 
-    def group_send(self, group: str, message: dict):
+    def group_send(self, group: str, message: dict, but: str = ""):
         """Each channel once. Full ones are skipped and counted."""
         self.deal(group, self.checked(pack(message)), (0, 0.0), soon=True)
         return DONE

@@ -107,17 +107,18 @@ class RedisLayer:
     def group_discard(self, group: str, channel: str) -> Deferred:
         return self.quietly(self.shard_of(group), self.wire.group_discard(group, channel))
 
-    def group_send(self, group: str, message: dict) -> Deferred:
+    def group_send(self, group: str, message: dict, but: str = "") -> Deferred:
         """Two round trips. Full channels are skipped and counted."""
         call, body = self.wire.members(group), self.packed(message)
         shard = self.shard_of(group)
-        return ensureDeferred(self.spread(shard, call, body)).addErrback(self.unsent, shard)
+        return ensureDeferred(self.spread(shard, call, body, but)).addErrback(self.unsent, shard)
 
-    async def spread(self, shard, members: Call, body: bytes) -> None:
+    async def spread(self, shard, members: Call, body: bytes, but: str) -> None:
         found = await shard.run(members)
         if found.__class__ is not list or not all(name.__class__ is bytes for name in found):
             raise LayerDown("Redis answers what makes no sense")
-        calls = self.wire.group_send(self.wire.named(found), body, shard.clock.now())
+        names = [name for name in self.wire.named(found) if name != but]
+        calls = self.wire.group_send(names, body, shard.clock.now())
         results = await DeferredList([self.quietly(self.shards[index], call) for index, call in calls])
         self.counts["full"] += sum(self.wire.sent(result).skipped for _, result in results if result)
         self.counts["sent"] += 1

@@ -32,7 +32,7 @@ class Refused(Exception):
             except ValueError as error:
                 link.log(f"a refusal that can't be given so: {error}")
                 link.write(Connack(False, self.code if self.properties else UNSPECIFIED))
-        link.close("" if self.gone else f"{self.code:#04x}: {self}", linger=not self.gone)
+        link.close("" if self.gone or not str(self) else f"{self.code:#04x}: {self}", linger=not self.gone)
 
 
 async def admit(client, packet: Connect) -> None:
@@ -80,7 +80,7 @@ async def asked(client, question: MqttConnect):
         code = UNSPECIFIED if str(why) == "Unreadable" else UNAVAILABLE
         raise Refused(code, "the application gave no verdict", why.heard) from None
     except ChannelFull:
-        raise Refused(UNAVAILABLE, "no worker is free") from None
+        raise Refused(UNAVAILABLE, "") from None        # ten thousand at a time: exchange.behind says it, but not so often
     except MessageTooLarge:
         raise Refused(TOO_LARGE, "larger than the application takes") from None
 

@@ -61,7 +61,8 @@ class Asking:
 
     async def retry(self):
         """What is held goes out if it can."""
-        if await self.gives(*self.held):
+        news = self.held[1] is None
+        if news and not self.link.heeded(self.held[0].__class__) or await self.gives(*self.held):
             self.held, self.heard = None, self.link.now()       # what it said meanwhile was not read
         elif not self.vacant and self.link.now() >= self.since + self.options.patience:
             raise Over(TOO_SLOW, "the application is behind")

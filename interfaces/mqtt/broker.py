@@ -268,7 +268,7 @@ class Broker:
             self.desk.group_send(GROUP, {
                 "type": "mqtt.send", "topic": message.topic, "payload": message.payload, "qos": message.qos,
                 "retain": message.retain, "properties": message.properties or {}, "origin": self.desk.channel,
-                "id": message.id})
+                "id": message.id}, others=True)
         self.publish(message)
 
     def publish(self, message: Message) -> None:

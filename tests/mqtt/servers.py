@@ -77,7 +77,7 @@ class Server(World):
         broker = self.broker
         broker.store.heirs.close()
         broker.store.run = broker.store.call = lambda *call: fail(LayerDown("dead"))
-        broker.desk.group_send = broker.desk.send = lambda *said: DONE
+        broker.desk.group_send = broker.desk.send = lambda *said, **more: DONE
         for device in self.devices:
             device.connection.factory = None
             device.transport.gone = True

@@ -156,9 +156,9 @@ class Elsewhere(MemoryLayer):
         super().__init__(clock, **limits)
         self.told = []
 
-    def group_send(self, group, message):
+    def group_send(self, group, message, but=""):
         self.told.append((group, message))
-        return super().group_send(group, message)
+        return super().group_send(group, message, but)
 
 
 def test_other_servers_are_told_and_nobody_hears_it_twice(world):

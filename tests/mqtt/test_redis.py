@@ -276,9 +276,9 @@ def test_thousands_of_messages_are_handed_on(first):
     second.publishes("t/1", b"last", qos=1, id="last")
     send = second.layer.group_send
 
-    def slowly(group, message):
+    def slowly(group, message, but):
         sent = Deferred()
-        second.clock.callLater(0, sent.callback, send(group, message))
+        second.clock.callLater(0, sent.callback, send(group, message, but))
         return sent
     second.layer.group_send = slowly
     second.waits(LEASE)

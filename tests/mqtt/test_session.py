@@ -893,3 +893,15 @@ def test_plain_workers_who_do_not_read_what_is_unsubscribed_stop_nobody(world):
         assert device.unsubscribes(f"t/{number}").hears_one(UNSUBACK).codes == [0x11]
     device.says(b"\xc0\0")
     assert device.hears_one(PINGRESP)
+
+
+def test_news_that_waits_for_readers_who_have_gone_holds_nobody_up(world):
+    world = world(adopts=False, limits={"capacity": 2})
+    device = world.device()
+    world.layer.withdraw(world.app, "mqtt.receive")
+    for number in range(4):
+        device.publishes("t", b"%d" % number)
+    device.says(b"\xc0\0")
+    assert device.hears() == [], "held: readers may come back"
+    world.waits(3)
+    assert device.hears_one(PINGRESP)
