@@ -220,6 +220,19 @@ def test_garbage_ends_its_connection_and_nothing_else(front, comes, garbage):
     assert len([line for line in lines if f"127.0.0.1:{port}: 0x8" in line]) == 1 and "Traceback" not in "".join(lines)
 
 
+def test_a_server_that_starts_again_on_the_local_layer_remembers_no_session(house):
+    server = house.broker()
+    house.devices(server)
+    for version in VERSIONS:
+        Device(house.mqtt, f"lamp{version}", version, keeps=True).leaves()
+    server.ends()
+    house.broker()
+    for version in VERSIONS:
+        device = Device(house.mqtt, f"lamp{version}", version, keeps=True)
+        assert device.answer == 0 and not device.present
+        device.leaves()
+
+
 @pytest.mark.parametrize("hosted", [False, True], ids=["worker", "in the server"])
 def test_the_server_is_told_to_stop(house, hosted):
     server = house.broker(*["--app", "site_asgi:devices"] * hosted)
