@@ -16,8 +16,8 @@ BATCH = 20              # sessions in one answer: with full queues 20 MiB
 
 
 class Heirs:
-    """`orphans` is {server that is gone: {session that it had: the broker's number when it came here}}, `since` when there were
-    the first. `seen` is {id of a message: number}, of what came meanwhile; `heard` {server: when it last said something}."""
+    """`orphans` is {server that is gone: {session that it had: the broker's number when it began to come}}, `since` when there
+    were the first. `seen` is {id of a message: number}, of what came meanwhile; `heard` {server: when it last spoke}."""
 
     def __init__(self, store):
         self.store, self.desk, self.broker = store, store.desk, store.broker
@@ -83,9 +83,10 @@ class Heirs:
     def take_in(self, client_id: str, fields: dict, home: str) -> None:
         """A session whose client is elsewhere, or nowhere."""
         store, now = self.store, self.store.storage.now()
-        session = None if client_id in store.sessions else store.restore(client_id, fields, [], home)
+        session = None if client_id in store.sessions else store.restore(client_id, fields)
         if session is None:
             return
+        self.adopted(session, home, self.broker.number())
         ends = fields.get("t", b"")
         session.will, session.due = self.will(fields, now)
         left = (float(ends) if ends else now + session.expiry) - now
@@ -105,12 +106,13 @@ class Heirs:
 
     # Those who wait for what the dead one was sent
 
-    def adopted(self, session: Session, home: str) -> None:
-        self.orphans.setdefault(home, {})[session] = self.broker.number()
-        self.since.setdefault(home, self.desk.now())
+    def adopted(self, session: Session, home: str, number: int) -> None:
+        if home:
+            self.orphans.setdefault(home, {})[session] = number
+            self.since.setdefault(home, self.desk.now())
 
     def note(self, message: Message) -> None:
-        if self.orphans and message.id is not None:
+        if message.id is not None:
             self.seen[message.id] = self.broker.number()
 
     def late(self, message: Message, home: str) -> None:
@@ -127,5 +129,5 @@ class Heirs:
             if home not in self.orphans or since + MOURNED < self.desk.now():
                 del self.since[home]
                 self.orphans.pop(home, None)
-        if not self.orphans:
+        if not self.store.listening:
             self.seen.clear()

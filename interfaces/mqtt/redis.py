@@ -30,7 +30,7 @@ class Redis(RetainedInRedis):
             f"{self.storage.prefix}:mqtt:{kind}" for kind in ("session:", "homes", "home:", "share:"))
         self.dirty: dict[Session, dict] = {}            # {field: value}; None: it is no more
         self.silent: dict[str, float] = {}              # servers that did not answer -> until when that counts
-        self.arriving: dict[object, list] = {}          # messages that came while a session was on its way here
+        self.arriving: dict[int, list] = {}             # messages that came since a session is on its way here
         self.heirs = Heirs(self)
 
     def open(self) -> None:
@@ -61,14 +61,17 @@ class Redis(RetainedInRedis):
             raise LayerDown("the retained messages can't be read")
         if client_id in self.sessions:
             return self.sessions[client_id]
-        here, missed = object(), []
-        self.arriving[here] = missed
+        since, missed = self.broker.number(), []
+        self.arriving[since] = missed
         try:
             former, fields = await self.claim(client_id)
         finally:
-            del self.arriving[here]
+            del self.arriving[since]
         if client_id not in self.sessions:          # else another connection with this client id was faster
-            self.restore(client_id, fields, missed, former)
+            session = self.restore(client_id, fields)
+            if session is not None:
+                self.catch_up(session, missed)
+                self.heirs.adopted(session, former, since)
         return self.sessions.get(client_id)
 
     async def claim(self, client_id: str) -> tuple[str, dict]:
@@ -96,7 +99,7 @@ class Redis(RetainedInRedis):
         self.silent[home] = self.desk.now() + SILENT
         return False
 
-    def restore(self, client_id: str, fields: dict, missed: list, former: str) -> Session | None:
+    def restore(self, client_id: str, fields: dict) -> Session | None:
         if "m" not in fields:
             return None
         try:
@@ -109,14 +112,15 @@ class Redis(RetainedInRedis):
         self.sessions[client_id] = session
         for filter, wanted in (session.subscriptions or {}).items():
             self.broker.place(session, filter, wanted)
+        return session
+
+    def catch_up(self, session: Session, missed: list) -> None:
+        """Some of it its former home has queued."""
         known = {entry[0].id for entry in session.queue or ()} | {
             each.message.id for each in (session.inflight or {}).values() if each.message is not None}
-        if former:
-            self.heirs.adopted(session, former)
         for message in missed:
             if message.id is None or message.id not in known:
                 self.broker.spread(message, {session})
-        return session
 
     @property
     def listening(self) -> bool:
