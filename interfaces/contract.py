@@ -250,6 +250,8 @@ class Storage(Protocol):
     def run(self, script: str, keys: tuple, args: tuple) -> Awaitable[Any]: ...     # Lua; calls are done in their order
     def seal(self, data: bytes) -> bytes: ...                    # as the layer's messages are, where they are encrypted
     def unseal(self, data: bytes) -> bytes: ...                  # raises ValueError
+    def open(self, deliver: "Deliver", settled: Callable[[], Awaitable[None]]) -> Any: ...      # an Address of one's own: what
+        # comes to it is kept until `settled()`, asked for behind it, is done
     def inherit(self, channel: str) -> Awaitable[list[dict]]: ...    # of a server that is gone: the messages to its desk
         # that it never took are taken, and its names leave all groups
 

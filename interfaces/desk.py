@@ -16,7 +16,7 @@ class Desk:
 
     def __init__(self, exchange, replies, shared):
         self.exchange, self.replies, self.shared = exchange, replies, shared
-        self.name, self.groups, self.timer = exchange.fresh(), [], None
+        self.name, self.groups, self.timer, self.address = exchange.fresh(), [], None, exchange.address
         self.out = self.lost = 0        # messages to groups: under way; that found no way
         self.waiting = {}               # key -> Deferreds of `wait`
 
@@ -24,7 +24,20 @@ class Desk:
         """When the layer is there; again does nothing."""
         if self.name not in self.exchange.desks:
             self.exchange.desks[self.name] = self
+            self.address = self.exchange.address
+            if self.storage is not None:
+                self.address = self.storage.open(self.hears, self.settled)
             self.shared.open(self)
+
+    def hears(self, name, item):
+        """At an address of its own, of which there is one name."""
+        if name == self.name:
+            self.deliver(item)
+
+    async def settled(self):
+        """All that has been heard has had its effect."""
+        if hasattr(self.shared, "settled"):
+            await self.shared.settled()
 
     async def finish(self):
         """All connections are over; the layer is still there."""
@@ -38,7 +51,7 @@ class Desk:
 
     @property
     def channel(self) -> str:
-        return f"{self.exchange.address.prefix}!{self.name}"
+        return f"{self.address.prefix}!{self.name}"
 
     @property
     def alone(self) -> bool:

@@ -51,9 +51,9 @@ class RedisLayer:
         for shard in self.shards:
             shard.start()
 
-    def open(self, prefix: str, deliver: Deliver) -> Deferred:
+    def open(self, prefix: str, deliver: Deliver, reader=None) -> Deferred:
         """It is there at once; the servers are connected to meanwhile."""
-        address = self.address_class(self, f"{prefix}.{secrets.token_urlsafe(NAME_BYTES)}", deliver)
+        address = self.address_class(self, f"{prefix}.{secrets.token_urlsafe(NAME_BYTES)}", deliver, reader)
         self.addresses.append(address)
         for reader in address.readers:
             reader.client.start()

@@ -21,12 +21,12 @@ class Address:
     """This process's own channels, `<prefix>!<connection>`, and the readers of their box: one on each server, as a stock
     channels_redis with several hosts puts replies where the full name's hash says, and its group messages elsewhere."""
 
-    def __init__(self, layer, prefix: str, deliver: Deliver):
+    def __init__(self, layer, prefix: str, deliver: Deliver, reader=None):
         self.layer, self.prefix, self.deliver = layer, prefix, deliver
         self.box = f"{prefix}!"
         self.joined: dict[str, set[str]] = {}           # by this process: connection -> groups
         self.over, self.over_before = set(), set()
-        self.readers = [Reader(self, shard) for shard in layer.shards]
+        self.readers = [(reader or Reader)(self, shard) for shard in layer.shards]
 
     def forget(self, connection: str) -> None:
         """This connection is over. The groups that workers put it into aren't known: what comes from them is dropped."""

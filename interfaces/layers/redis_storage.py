@@ -26,6 +26,14 @@ class Storage:
         seal = self.layer.wire.seal
         return data if seal is None else seal.reopen(data)
 
+    def open(self, deliver, settled):
+        """Gives the address of a box whose messages are kept until `settled()`, an awaitable, is done after them."""
+        from interfaces.layers.redis_safely import SafeReader       # imports the reactor
+        safe = hasattr(self.layer.wire, "take_safely")
+        address = self.layer.open("interface", deliver, SafeReader if safe else None).result
+        address.settled = settled
+        return address
+
     def inherit(self, channel: str):
         return ensureDeferred(self.taken_from(channel))
 
@@ -35,12 +43,13 @@ class Storage:
         box = f"{channel.partition('!')[0]}!"
         await leave_all_groups(layer, box)
         shard = layer.shards[wire.shard(channel)]
-        key, found = wire.key(channel), []
-        for value in await layer.quietly(shard, ("ZRANGE", key, 0, -1)) or ():
-            try:
-                message, names = wire.decode(value, box, shard.clock.now())
-            except BadValue:
-                continue
-            if channel in names and await layer.quietly(shard, ("ZREM", key, value)) == 1:
-                found.append(message)
+        found = []
+        for key in (wire.aside(channel), wire.key(channel)) if hasattr(wire, "aside") else (wire.key(channel),):
+            for value in await layer.quietly(shard, ("ZRANGE", key, 0, -1)) or ():
+                try:
+                    message, names = wire.decode(value, box, shard.clock.now())
+                except BadValue:
+                    continue
+                if channel in names and await layer.quietly(shard, ("ZREM", key, value)) == 1:
+                    found.append(message)
         return found

@@ -91,6 +91,27 @@ end
 return result
 """)
 
+# KEYS: a channel, and where what is taken from it is kept until it is settled. ARGV: expiry, bytes after which it is enough,
+# how many at most, for how long it is kept. Gives what TAKE gives.
+TAKE_SAFELY = Script(f"""
+local t = redis.call('TIME')
+local left, members = tonumber(ARGV[2]), {{}}
+local dropped = redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', t[1] + t[2] / 1000000 - ARGV[1])
+while #members < tonumber(ARGV[3]) and left > 0 do
+  local found = redis.call('ZPOPMIN', KEYS[1])
+  if not found[1] then break end
+  if #found[1] > {MAX_FRAME + RANDOM} then
+    dropped = dropped + 1
+  else
+    members[#members + 1] = found[1]
+    redis.call('ZADD', KEYS[2], found[2], found[1])
+    left = left - #found[1]
+  end
+end
+if #members > 0 then redis.call('EXPIRE', KEYS[2], ARGV[4]) end
+return {{t[1] * 1000000 + t[2], dropped, members}}
+""")
+
 
 @dataclass(kw_only=True)
 class ChannelsFormat(RedisFormat):
@@ -99,7 +120,7 @@ class ChannelsFormat(RedisFormat):
     random_prefix_length: int = 12              # bytes that keep two equal messages apart in the set; 0 joins them
 
     kind: ClassVar[str] = "zset"
-    scripts: ClassVar[tuple[Script, ...]] = (PUT, TAKE, GROUP_ADD, MEMBERS)
+    scripts: ClassVar[tuple[Script, ...]] = (PUT, TAKE, TAKE_SAFELY, GROUP_ADD, MEMBERS)
     channel_name: ClassVar[re.Pattern] = re.compile(r"[a-zA-Z\d\-_.]+(![\w\-.]*)?", re.ASCII)
 
     def __post_init__(self):
@@ -161,6 +182,13 @@ class ChannelsFormat(RedisFormat):
         there already."""
         return Call(TAKE, [self.key(channel) for channel in channels], [self.expiry_arg, TAKE_BYTES, *limits])
 
+    def take_safely(self, channel: str, limit: int, kept: int) -> Call:
+        """As `take`, but what is given stays `aside` for `kept` seconds, or until it is removed there."""
+        return Call(TAKE_SAFELY, (self.key(channel), self.aside(channel)), (self.expiry_arg, TAKE_BYTES, limit, kept))
+
+    def aside(self, channel: str) -> str:
+        return f"{self.key(channel)}$inflight"         # by the name that channels_redis has for it
+
     def taken(self, result: list, channels: Sequence[str]) -> Batch:
         time, expired, *boxes = result
         found = [(channel, value) for channel, box in zip(channels, boxes, strict=True) for value in box]
@@ -168,8 +196,7 @@ class ChannelsFormat(RedisFormat):
 
     def delete(self, channel: str) -> tuple:
         """Drop what waits. A shared channel waits on every server."""
-        key = self.key(channel)
-        return ("UNLINK", key, f"{key}$inflight")
+        return ("UNLINK", self.key(channel), self.aside(channel))
 
     @cached_property
     def expiry_arg(self) -> str:

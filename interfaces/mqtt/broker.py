@@ -43,6 +43,9 @@ class Broker:
     async def close(self) -> None:
         await self.store.close()
 
+    async def settled(self) -> None:
+        await self.store.settled()
+
     def hear(self, event) -> None:
         """What a worker sent to the group, or another server."""
         if event.__class__ in (Yield, Yielded, Inherited):

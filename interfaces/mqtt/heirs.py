@@ -116,10 +116,12 @@ class Heirs:
             self.seen[message.id] = self.broker.number()
 
     def late(self, message: Message, home: str) -> None:
-        """A copy that was the dead one's."""
+        """A copy that was the dead one's. It may have had time to queue it."""
         before = self.seen.get(message.id, 0) if message.id is not None else 0
-        waiting = self.orphans.get(home, {})
-        self.broker.spread(message, {session for session, came in waiting.items() if before <= came})
+        waiting = {session for session, came in self.orphans.get(home, {}).items() if before <= came}
+        if message.id is not None:
+            waiting = {session for session in waiting if message.id not in session.ids()}
+        self.broker.spread(message, waiting)
         known = self.store.messages.get(message.topic)
         if message.retain and not before and (known is None or not known.number):
             self.broker.retain(message)         # nobody has heard of a newer one since this process began

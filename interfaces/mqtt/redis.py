@@ -28,15 +28,14 @@ class Redis(RetainedInRedis):
         super().__init__(broker, desk)
         self.root, self.homes, self.members, self.shares = (
             f"{self.storage.prefix}:mqtt:{kind}" for kind in ("session:", "homes", "home:", "share:"))
-        self.dirty: dict[Session, dict] = {}            # {field: value}; None: it is no more
         self.silent: dict[str, float] = {}              # servers that did not answer -> until when that counts
         self.arriving: dict[int, list] = {}             # messages that came since a session is on its way here
         self.heirs = Heirs(self)
 
     def open(self) -> None:
-        self.desk.begin(self.begin())
+        self.desk.begin(self.start())
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         await self.load()
         await self.heirs.renew()
 
@@ -116,8 +115,7 @@ class Redis(RetainedInRedis):
 
     def catch_up(self, session: Session, missed: list) -> None:
         """Some of it its former home has queued."""
-        known = {entry[0].id for entry in session.queue or ()} | {
-            each.message.id for each in (session.inflight or {}).values() if each.message is not None}
+        known = session.ids()
         for message in missed:
             if message.id is None or message.id not in known:
                 self.broker.spread(message, {session})
@@ -149,10 +147,10 @@ class Redis(RetainedInRedis):
         self.soon(0.0)
 
     def flush(self) -> None:
-        self.cancel = None
+        self.cancel, self.round = None, self.round + 1
         dirty, self.dirty = self.dirty, {}
         for session, changes in dirty.items():
-            self.desk.begin(self.put(session, changes))
+            self.begin(self.put(session, changes))
         self.flush_retained()
 
     async def put(self, session: Session, changes: dict) -> None:
@@ -253,7 +251,7 @@ class Redis(RetainedInRedis):
     # Shared subscriptions
 
     def arbitrate(self, share, message: Message) -> None:
-        self.desk.begin(self.win(share, message))
+        self.begin(self.win(share, message))
 
     async def win(self, share, message: Message) -> None:
         """Answers come in order, and so do messages. Who has only absent sessions waits for others."""

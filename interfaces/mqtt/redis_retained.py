@@ -2,9 +2,11 @@
 from interfaces.contract import LayerDown
 from interfaces.mqtt import records, scripts
 from interfaces.mqtt.delivery import Message
+from interfaces.mqtt.state import Session
 from interfaces.mqtt.store import Memory
 
 AGAIN = 1.0             # seconds until what Redis did not take is written again; a guess
+WRITTEN = "written"     # what desk.wait waits for
 MOST = 500              # fields in one call: some 0.5 ms of the server; a guess
 
 
@@ -19,6 +21,8 @@ class RetainedInRedis(Memory):
         self.topics: dict[str, Message | None] = {}     # what has changed; None: it is no more
         self.ready = False                              # all that was kept has been read
         self.cancel = None                              # of the timer for `flush`
+        self.dirty: dict[Session, dict] = {}            # of sessions: {field: value}; None: it is no more
+        self.round, self.writing = 0, {}                # how often it was flushed; {round: how much of it is not answered for}
 
     def run(self, script: str, keys: tuple, args: tuple):
         return self.storage.run(script, keys, args)
@@ -26,6 +30,27 @@ class RetainedInRedis(Memory):
     def soon(self, seconds: float) -> None:
         if self.cancel is None:
             self.cancel = self.desk.later(seconds, self.flush)
+
+    def begin(self, work) -> None:
+        """`work` is waited for by `settled`."""
+        self.writing[self.round] = self.writing.get(self.round, 0) + 1
+        self.desk.begin(self.counted(self.round, work))
+
+    async def counted(self, number: int, work) -> None:
+        try:
+            await work
+        finally:
+            self.writing[number] -= 1
+            if not self.writing[number]:
+                del self.writing[number]
+                self.desk.wake(WRITTEN)
+
+    async def settled(self) -> None:
+        """Twice: what is decided with Redis (a shared subscription) is then written."""
+        for _ in "12":
+            last = self.round + bool(self.dirty or self.topics)
+            while (self.dirty or self.topics) and self.round < last or any(number <= last for number in self.writing):
+                await self.desk.wait(WRITTEN, AGAIN)
 
     async def load(self) -> None:
         cursor = b"0"
@@ -67,7 +92,7 @@ class RetainedInRedis(Memory):
     def flush_retained(self) -> None:
         topics, self.topics = self.topics, {}
         if topics:
-            self.desk.begin(self.put_retained(topics))
+            self.begin(self.put_retained(topics))
 
     async def put_retained(self, topics: dict) -> None:
         changes = list(topics.items())

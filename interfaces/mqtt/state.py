@@ -221,6 +221,11 @@ class Session:
             self.note("f", number, outgoing)
             self.client.link.write(Pubrel(number))
 
+    def ids(self) -> set[str | None]:
+        """Of the messages that it has for the client."""
+        return {entry[0].id for entry in self.queue or ()} | {
+            each.message.id for each in (self.inflight or {}).values() if each.message is not None}
+
     def receives(self, number: int) -> None:
         """PUBREC has been said."""
         if self.received is None:

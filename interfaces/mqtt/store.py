@@ -51,5 +51,9 @@ class Memory:
         if message is not None:
             self.size -= message.size
 
+    def settled(self):
+        """What has been kept until now would survive."""
+        return DONE
+
     def close(self):
         return DONE

@@ -1,5 +1,5 @@
 """Several interface servers on one layer and one real Redis, on a clock."""
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 
 from interfaces.contract import DONE, LayerDown
 from interfaces.layers.memory import MemoryLayer
@@ -12,6 +12,7 @@ class Stored:
 
     def __init__(self, clock, client):
         self.clock, self.client, self.down, self.left, self.calls = clock, client, False, {}, []
+        self.layer, self.settled = None, []
 
     def now(self):
         return self.clock.seconds()
@@ -32,6 +33,13 @@ class Stored:
             raise ValueError("not sealed")
         return data[6:]
 
+    def open(self, deliver, settled):
+        """As a box of one's own: it is asked after each message."""
+        def told(name, item):
+            deliver(name, item)
+            ensureDeferred(settled()).addCallback(lambda nothing: self.settled.append(item))
+        return self.layer.open("interface", told).value
+
     def inherit(self, channel):
         return succeed(self.left.pop(channel, []))
 
@@ -50,6 +58,7 @@ class Server(World):
         def layer(clock, **limits):
             made = Between(clock, **limits)
             made.storage = Stored(clock, client)
+            made.storage.layer = made
             return made
         super().__init__(adopts=False, layer=beside.layer if beside else layer, beside=beside, **options)
         self.settle()
@@ -73,7 +82,7 @@ class Server(World):
         def deliver(connection, item):
             if connection == name:
                 left.append(item)
-        self.layer.addresses[self.exchange.address.prefix].deliver = deliver
+        self.layer.addresses[self.channel.partition("!")[0]].deliver = deliver
         broker = self.broker
         broker.store.heirs.close()
         broker.store.run = broker.store.call = lambda *call: fail(LayerDown("dead"))

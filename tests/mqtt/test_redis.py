@@ -3,6 +3,7 @@ import pytest
 from redis_server import NoRedis, RedisServer
 from twisted.internet.defer import Deferred
 
+from interfaces.mqtt import scripts
 from tests.layers.real_redis import Client
 from tests.mqtt.devices import CONNACK, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK
 from tests.mqtt.servers import Server
@@ -286,6 +287,34 @@ def test_thousands_of_messages_are_handed_on(first):
     second.layer.group_send = slowly
     second.waits(LEASE)
     assert payloads(back(second)) == [b"last"]
+
+
+def test_a_message_is_settled_when_redis_has_what_became_of_it(first):
+    subscribed(first).leaves()
+    first.member("shares", **LASTS).subscribes(("$share/g/s", 1)).leaves()
+    run, waiting = first.storage.run, []
+
+    def slowly(*call):
+        if call[0] not in (scripts.PUT, scripts.WIN):
+            return run(*call)
+        waiting.append((Deferred(), call))
+        return waiting[-1][0]
+
+    def answered():
+        answer, call = waiting.pop(0)
+        run(*call).chainDeferred(answer)
+        first.settle()
+    for topic, calls in (("t/1", 1), ("nobody", 0), ("s", 2)):
+        first.storage.run = slowly
+        first.publishes(topic, topic.encode(), qos=1, id=topic)
+        first.waits(2)
+        for _ in range(calls):
+            assert first.storage.settled == []
+            answered()
+            first.waits(2)
+        assert not waiting and [item["topic"] for item in first.storage.settled] == [topic]
+        first.storage.settled.clear()
+        first.storage.run = run
 
 
 # Redis that is away, or empty
