@@ -92,7 +92,8 @@ return result
 """)
 
 # KEYS: a channel, and where what is taken from it is kept until it is settled. ARGV: expiry, bytes after which it is enough,
-# how many at most, for how long it is kept. Gives what TAKE gives.
+# how many at most, for how long it is kept. Gives what TAKE gives. The first write takes no room, so that a full server lets
+# the others follow.
 TAKE_SAFELY = Script(f"""
 local t = redis.call('TIME')
 local left, members = tonumber(ARGV[2]), {{}}

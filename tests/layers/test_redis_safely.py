@@ -5,6 +5,7 @@ from twisted.internet.defer import Deferred, succeed
 from interfaces.layers.redis import RedisLayer
 from interfaces.layers.redis_url import parse
 from twisted.internet import reactor
+from tests.layers.real_redis import Client
 from tests.layers.redis_layers import lines, until
 
 
@@ -103,4 +104,21 @@ async def test_in_the_other_format_a_box_is_a_box(start_redis):
     await box.says(*range(5))
     await until(lambda: len(box.heard) == 5, "all is heard")
     assert box.numbers == list(range(5))
+    await box.layer.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_redis_that_is_full_is_read_all_the_same(start_redis):
+    server = start_redis()
+    box = Box(server.url)
+    await box.says(*range(5))
+    await until(lambda: len(box.heard) == 5, "all is heard")
+    await until(lambda: box.address.readers[0].waiting, "it is at rest")
+    wire, now = box.layer.wire, box.layer.storage.now()
+    client = Client(server.socket)
+    client.many([("MULTI",), *[
+        ("ZADD", wire.key(box.channel), now + number / 1000, wire.value(wire.pack({"n": number}), box.channel, 0.0))
+        for number in range(5, 8)], ("CONFIG", "SET", "maxmemory", 1), ("EXEC",)])
+    client.close()
+    await until(lambda: box.numbers == list(range(8)), "all is heard")
     await box.layer.close()
