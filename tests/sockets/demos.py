@@ -65,7 +65,7 @@ class Demo:
     def close(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.ends()
+            assert self.ends()[::2] == (0, "")
         if self.terminal is not None:
             os.close(self.terminal)
 
@@ -74,18 +74,16 @@ class Demo:
 def demos():
     """`start(port=None, layer="local", keys=False, mqtt=None, device=True, **environment)`; all are ended, and have left
     nothing behind. `mqtt`: a port; 0 for what the demo chooses."""
-    started, folder = [], Path(tempfile.mkdtemp())      # not tmp_path: that of a Unix socket has 107 bytes at most
+    folder = Path(tempfile.mkdtemp())      # not tmp_path: that of a Unix socket has 107 bytes at most
 
     def start(port=None, layer="local", mqtt=None, device=True, **more):
         options = [] if mqtt == 0 else ["--mqtt-port", str(mqtt or free_port())]
         options += [] if device else ["--no-device"]
-        started.append(Demo(folder, port or free_port(), "--layer", layer, *options, **more))
-        return started[-1]
-    try:
+        demo = Demo(folder, port or free_port(), "--layer", layer, *options, **more)
+        started.callback(demo.close)
+        return demo
+    with contextlib.ExitStack() as started:
         yield start
-    finally:
-        for one in started:
-            one.close()
     folder.rmdir()      # fails when something is left in it
 
 

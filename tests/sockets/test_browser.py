@@ -3,7 +3,6 @@ import re
 
 import pytest
 
-from tests.sockets import chromium as browsers
 from tests.sockets.demos import demos
 
 pytestmark = pytest.mark.slow
@@ -19,15 +18,6 @@ NO_WEBSOCKET = """WebSocket = class {
 def demo():
     with demos() as start:
         yield start(keys=True)
-
-
-@pytest.fixture
-def chromium(tmp_path):
-    if browsers.find() is None:
-        pytest.skip("Chromium is not installed (make ci-deps)")
-    chromium = browsers.Chromium(tmp_path)
-    yield chromium
-    chromium.close()
 
 
 class Visitor:

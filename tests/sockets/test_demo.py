@@ -1,4 +1,5 @@
-"""`make demo` as its visitors see it: a worker that is changed under them, and an end that leaves nothing behind."""
+"""`make demo` as its visitors see it: a worker that is changed under them, and an end that leaves nothing behind. A start
+takes seconds, so each dialogue ends its demo in another way; the key q is pressed in test_browser.py."""
 import os
 import re
 import signal
@@ -27,6 +28,18 @@ def start():
         yield start
 
 
+def gone(children: dict) -> bool:
+    return not any(Path(f"/proc/{pid}").exists() for pid in children.values())
+
+
+def dies(demo, name: str):
+    """One of its processes is killed; the demo says so and ends."""
+    children = demo.children()
+    os.kill(children[name], signal.SIGKILL)
+    status, _, errors = demo.ends()
+    assert status == 1 and "ended with status -9" in errors and gone(children)
+
+
 def held(connection) -> bool:
     connection.sock.settimeout(QUIET)
     try:
@@ -50,7 +63,7 @@ def talk_until_the_worker_has_changed(ann, bob, key: str) -> list[str]:
     return said
 
 
-def test_two_talk_while_their_worker_is_restarted_and_killed(start):
+def test_two_talk_while_their_worker_is_restarted_and_killed_and_somebody_who_has_signed_in_comes(start):
     demo = start(keys=True)
     assert "Press r to restart the worker, k to kill it" in demo.is_ready()
     ann, bob = Visitor(demo, "ann"), Visitor(demo, "bob")
@@ -76,16 +89,42 @@ def test_two_talk_while_their_worker_is_restarted_and_killed(start):
 
     assert ann.finds() == {"ann", "bob"}
     bob.leaves()
-    eve = Visitor(demo, "eve")
+    eve = Visitor(demo, Cookie=f"sessionid={signed_in(demo, 'eve')}")
     until(lambda: eve.finds() == {"ann", "eve"}, "bob is gone")
+    assert eve.called == "eve"
     ann.hears_until(lambda: ann.present == {"ann", "eve"})      # who is told of it is told 5 s later: bob might come back
-    demo.press("q")
+
+    children = demo.children()
+    assert set(children) == {"twistd", "runworker", "device.py"}
+    os.close(demo.terminal)
+    demo.terminal = None
     status, _, errors = demo.ends()
-    assert (status, errors) == (0, "")
+    assert (status, errors) == (0, "") and gone(children)
 
 
-@pytest.mark.parametrize("layer", ["local", "redis"])
-def test_by_socket_stream_and_long_poll_they_are_in_the_same_room(start, layer):
+def signed_in(demo, name: str) -> str:
+    """The key of a session in which Django knows this new user."""
+    environment = Path(f"/proc/{demo.children()['runworker']}/environ").read_bytes().rstrip(b"\0").split(b"\0")
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "-v", "0", "-c", SIGN_IN % name], cwd=ROOT / "examples" / "chat", text=True,
+        capture_output=True, env=dict(part.decode().split("=", 1) for part in environment), check=True)
+    return done.stdout.strip()
+
+
+SIGN_IN = """
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+user, session = User.objects.create_user(%r), SessionStore()
+session.update({SESSION_KEY: str(user.pk), HASH_SESSION_KEY: user.get_session_auth_hash(),
+                BACKEND_SESSION_KEY: "django.contrib.auth.backends.ModelBackend"})
+session.save()
+print(session.session_key)
+"""
+
+
+@pytest.mark.parametrize(("layer", "number"), [("local", signal.SIGINT), ("redis", signal.SIGTERM)])
+def test_by_socket_stream_and_long_poll_they_are_in_the_same_room_until_it_is_told_to_stop(start, layer, number):
     demo = start(layer=layer, device=False)
     assert f"{demo.url}/" in demo.is_ready()
     bob, eve = Page(demo), Page(demo)
@@ -116,26 +155,36 @@ def test_by_socket_stream_and_long_poll_they_are_in_the_same_room(start, layer):
     assert ann.present == {"ann", "eve"}
     assert next(said for said in stream if "lines" in said)["lines"][0]["text"] == "by a POST"
 
+    while not held(poll := eve.polls()):        # once it has heard of all that
+        eve.polled(poll)
+    children = demo.children()
+    assert set(children) == {"twistd", "runworker", *(["redis-server"] if layer == "redis" else [])}
+    demo.process.send_signal(number)
+    status, _, errors = demo.ends()
+    assert (status, errors) == (0, "") and gone(children)
+    assert ann.is_closed()[0] == 1001          # RFC 6455 7.4.1: going away
+    poll.close()
+
 
 def test_what_is_not_said_properly_is_refused(start):
-    demo = start(device=False)
+    demo = start()
     demo.is_ready()
     ann = Visitor(demo)
     ann.tells({"text": "who am I?", "key": "1"})
     assert ann.hears_what_has("refused") == {"refused": "1", "why": "say who you are first"}
     ann.tells({"name": "x" * 41})
-    assert ann.hears()["refused"] == "name"
+    assert ann.hears_what_has("refused")["refused"] == "name"
     ann.tells({"name": "ann"})
-    assert ann.hears() == {"joined": "ann"}
+    assert ann.hears_what_has("joined") == {"joined": "ann"}
     for text in ("", " ", "x" * 501, "a\0b", "\ud800", None):
         ann.tells({"text": text, "key": "2"})
-        assert ann.hears()["refused"] == "2", text
+        assert ann.hears_what_has("refused")["refused"] == "2", text
     for key in ("", "x" * 61, "\udfff"):
         ann.tells({"text": "hello", "key": key})
-        assert ann.hears()["refused"] == key
+        assert ann.hears_what_has("refused")["refused"] == key
     for switch, to in (("kettle", "hot"), ("kettle", ["on"]), ("kettle/#", "on"), ("x" * 41, "on"), ("", "on"), (None, None)):
         ann.tells({"switch": switch, "to": to})
-        assert ann.hears()["refused"] == "switch", (switch, to)
+        assert ann.hears_what_has("refused")["refused"] == "switch", (switch, to)
     ann.says("hello")
     ann.hears_until(lambda: ann.texts == ["hello"])
     no_key, no_value = '{"text": "no key"}', '{"switch": "kettle"}'
@@ -145,71 +194,19 @@ def test_what_is_not_said_properly_is_refused(start):
         assert eve.is_closed() == (1008, ""), nonsense[:20]
     with pytest.raises(InvalidStatus, match="403"):
         Visitor(demo, origin="http://example.com")
-    assert ann.hears(0) is None
+    eve = Visitor(demo, "eve")
+    assert eve.finds() == {"ann", "eve"}
+    eve.says("goodbye")
+    ann.hears_until(lambda: "goodbye" in ann.texts)
+    assert ann.texts == ["hello", "goodbye"] and ann.present == {"ann", "eve"}, "nothing of it was heard"
+    dies(demo, "device.py")
 
 
-def test_who_has_signed_in_is_called_so(start):
-    demo = start()
-    demo.is_ready()
-    environment = Path(f"/proc/{demo.children()['runworker']}/environ").read_bytes().rstrip(b"\0").split(b"\0")
-    done = subprocess.run(
-        [sys.executable, "manage.py", "shell", "-v", "0", "-c", SIGN_IN], cwd=ROOT / "examples" / "chat", capture_output=True,
-        text=True, env=dict(part.decode().split("=", 1) for part in environment), check=True)
-    ann = Visitor(demo, Cookie=f"sessionid={done.stdout.strip()}")
-    ann.hears_until(lambda: ann.called == "ann")
-
-
-SIGN_IN = """
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.auth.models import User
-from django.contrib.sessions.backends.db import SessionStore
-ann, session = User.objects.create_user("ann"), SessionStore()
-session.update({SESSION_KEY: str(ann.pk), HASH_SESSION_KEY: ann.get_session_auth_hash(),
-                BACKEND_SESSION_KEY: "django.contrib.auth.backends.ModelBackend"})
-session.save()
-print(session.session_key)
-"""
-
-
-@pytest.mark.parametrize("number, layer", [(signal.SIGINT, "local"), (signal.SIGTERM, "local"), (signal.SIGINT, "redis")])
-def test_it_stops_at_once_with_connections_open_and_leaves_nothing(start, number, layer):
-    demo = start(layer=layer)
-    demo.is_ready()
-    ann, bob = Visitor(demo, "ann"), Page(demo)
-    bob.opens()
-    while not held(poll := bob.polls()):        # once it has heard of ann's coming
-        bob.polled(poll)
-    children = demo.children()
-    assert set(children) == {"twistd", "runworker", "device.py", *(["redis-server"] if layer == "redis" else [])}
-    demo.process.send_signal(number)
-    status, _, errors = demo.ends()
-    assert (status, errors) == (0, "")
-    assert not any(Path(f"/proc/{pid}").exists() for pid in children.values())
-    assert ann.is_closed()[0] == 1001          # RFC 6455 7.4.1: going away
-    poll.close()
-
-
-@pytest.mark.parametrize("name, layer", [
-    ("twistd", "local"), ("runworker", "local"), ("device.py", "local"), ("redis-server", "redis")])
+@pytest.mark.parametrize("name, layer", [("twistd", "local"), ("runworker", "local"), ("redis-server", "redis")])
 def test_when_one_of_them_dies_it_says_so_and_ends(start, name, layer):
-    demo = start(layer=layer)
+    demo = start(layer=layer, device=False)
     demo.is_ready()
-    children = demo.children()
-    os.kill(children[name], signal.SIGKILL)
-    status, _, errors = demo.ends()
-    assert status == 1 and "ended with status -9" in errors
-    assert not any(Path(f"/proc/{pid}").exists() for pid in children.values())
-
-
-def test_a_terminal_that_is_closed_ends_it(start):
-    demo = start(keys=True)
-    demo.is_ready()
-    children = demo.children()
-    os.close(demo.terminal)
-    demo.terminal = None
-    status, _, errors = demo.ends()
-    assert (status, errors) == (0, "")
-    assert not any(Path(f"/proc/{pid}").exists() for pid in children.values())
+    dies(demo, name)
 
 
 def test_a_port_that_is_taken_is_said_in_a_sentence(start):

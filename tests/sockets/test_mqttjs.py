@@ -5,7 +5,6 @@ import json
 import pytest
 from paho.mqtt.client import MQTTv5, MQTTv311
 
-from tests.sockets import chromium as browsers
 from tests.sockets.device import Device
 from tests.sockets.mqttjs import Client, Node, package
 from tests.sockets.processes import House, free_port, until
@@ -108,14 +107,6 @@ if (location.protocol !== "about:") {
     device.on("message", (topic, payload, {qos}) => seen.push([topic, [...payload], qos]));
     device.on("close", () => seen.push("closed"));
 }"""
-
-
-@pytest.fixture
-def chromium(tmp_path):
-    if browsers.find() is None:
-        pytest.skip("Chromium is not installed (make ci-deps)")
-    with contextlib.closing(browsers.Chromium(tmp_path)) as chromium:
-        yield chromium
 
 
 def test_a_page_in_a_browser_and_a_page_of_somebody_elses(tmp_path, chromium):

@@ -1,5 +1,6 @@
 """Sockets that outlive their workers: deploys, crashes and no worker at all, under traffic, with stock consumers."""
 import asyncio
+import contextlib
 import signal
 import socket
 import time
@@ -8,6 +9,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from tests.sockets.conftest import staffed
 from tests.sockets.crowd import Crowd
 from tests.sockets.processes import until
 
@@ -15,10 +17,8 @@ SOCKETS = 50
 
 
 @pytest.fixture
-def served(house):
-    house.server = house.twistd()
-    house.first = house.sockets(house.server)
-    return house
+def served(hub):
+    yield from staffed(hub, lambda: hub.sockets(hub.server))
 
 
 @pytest.fixture
@@ -35,27 +35,34 @@ async def ends(worker, number=signal.SIGTERM) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize(("path", "times"), [("/echo", 3), ("/sync", 1)])
-def test_nobody_notices_that_workers_are_replaced(served, path, times):
+def test_nobody_notices_that_workers_are_replaced(served):
     async def dialogue():
-        async with Crowd(served.ws + path, SOCKETS) as crowd:
+        async with (Crowd(f"{served.ws}/echo?replaced", SOCKETS // 2) as one,
+                    Crowd(f"{served.ws}/sync?replaced", SOCKETS // 2) as other):
             worker = served.first
-            for _ in range(times):
-                await crowd.goes_on("before")
+            for _ in range(2):
+                for crowd in (one, other):
+                    await crowd.goes_on("before")
                 fresh = await asyncio.to_thread(served.sockets, served.server)
                 assert await ends(worker) < 3
                 assert worker.process.returncode == 0
                 worker = fresh
-                assert await crowd.goes_on("after", 1) < 2
-            await crowd.falls_silent()
-            assert (crowd.dropped, crowd.doubled, crowd.disordered, sum(map(len, crowd.lost))) == (0, 0, 0, 0)
-    asyncio.run(dialogue())
-    until(lambda: len(served.noted) >= SOCKETS, "their consumers hear of the end")
-    assert len(served.noted) == SOCKETS, "once, and of no other end before"
+                assert max(await asyncio.gather(one.goes_on("after", 1), other.goes_on("after", 1))) < 2
+            for crowd in (one, other):
+                await crowd.falls_silent()
+                assert (crowd.dropped, crowd.doubled, crowd.disordered, sum(map(len, crowd.lost))) == (0, 0, 0, 0)
+            return worker
+
+    def left():
+        return [line for line in served.noted if line.endswith(" replaced")]
+    last = asyncio.run(dialogue())
+    until(lambda: len(left()) >= SOCKETS, "their consumers hear of the end")
+    assert last.ends() == 0
+    assert len(left()) == SOCKETS, "once, and of no other end before"
 
 
 def test_a_worker_is_killed_and_the_other_one_takes_over_what_was_its(served):
-    served.sockets(served.server)
+    second = served.sockets(served.server)
 
     async def dialogue():
         async with Crowd(f"{served.ws}/echo", SOCKETS) as crowd:
@@ -73,6 +80,7 @@ def test_a_worker_is_killed_and_the_other_one_takes_over_what_was_its(served):
             await crowd.clients[0].socket.send("all: again")
             await crowd.until(lambda client: "again" in client.said, "groups reach everybody")
     asyncio.run(dialogue())
+    served.stays = second
 
 
 def test_what_is_said_without_a_worker_arrives_later(served, opens):
@@ -84,9 +92,10 @@ def test_what_is_said_without_a_worker_arrives_later(served, opens):
         with pytest.raises(InvalidStatus) as refused, opens("/echo"):
             pass                                 # it takes 2 s: then the server knows that nobody will answer
         assert refused.value.response.status_code == 503
-        served.sockets(served.server)
+        second = served.sockets(served.server)
         assert [one.recv(10) for _ in range(100)] == [f"one {number}" for number in range(100)]
         assert [other.recv(10) for _ in range(100)] == [f"other {number}" for number in range(100)]
+    served.stays = second
 
 
 def test_groups_and_state_survive_a_hand_over(served, opens):
@@ -104,23 +113,31 @@ def test_groups_and_state_survive_a_hand_over(served, opens):
         with opens("/echo") as newcomer:
             other.send("all: of us")
             assert one.recv(5) == other.recv(5) == newcomer.recv(5) == "of us"
+    served.stays = second
 
 
-@pytest.mark.parametrize("path", ["/echo", "/sync"])
-def test_a_client_that_leaves_during_the_change_over(served, opens, path):
-    with opens(f"{path}?goes") as goes, opens(f"{path}?vanishes") as vanishes:
-        for client in (goes, vanishes):
+def test_a_client_that_leaves_during_the_change_over(served, opens):
+    def left():
+        return sorted(line for line in served.noted if line.endswith(("-goes", "-vanishes")))
+    with contextlib.ExitStack() as clients:
+        went, vanished = ([clients.enter_context(opens(f"/{path}?{path}-{how}")) for path in ("echo", "sync")]
+                          for how in ("goes", "vanishes"))
+        for client in (*went, *vanished):
             client.send("here")
             assert client.recv(5) == "here"
         assert served.first.ends() == 0
-        vanishes.socket.shutdown(socket.SHUT_RDWR)
-        goes.protocol.send_close(4000, "bye")           # and waits for nobody: there is no worker to read it
-        goes.socket.sendall(b"".join(goes.protocol.data_to_send()))
+        for client in vanished:
+            client.socket.shutdown(socket.SHUT_RDWR)
+        for client in went:
+            client.protocol.send_close(4000, "bye")     # and waits for nobody: there is no worker to read it
+            client.socket.sendall(b"".join(client.protocol.data_to_send()))
         second = served.sockets(served.server)
-        until(lambda: len(served.noted) >= 2, "both consumers are told")
-    assert sorted(served.noted) == [f"left {second.process.pid} {end}" for end in ("1006 vanishes", "4000 goes")]
+        until(lambda: len(left()) >= 4, "their consumers are told")
+    said = [f"left {second.process.pid} {end}" for end in (
+        "1006 echo-vanishes", "1006 sync-vanishes", "4000 echo-goes", "4000 sync-goes")]
+    assert left() == said
     assert second.ends() == 0
-    assert len(served.noted) == 2, "and once"
+    assert left() == said, "and once"
 
 
 def test_a_consumer_that_blocks_its_lane_stops_no_other_connection(house):
@@ -145,6 +162,7 @@ def test_a_worker_leaves_while_one_of_its_consumers_is_busy(served, opens):
         assert [client.recv(5), client.recv(5)] == ["sleep: 0.6", "after"]
         client.send("close: 4002 done")
         until(lambda: f"left {second.process.pid} 4002 " in served.noted, "the second has it")
+    served.stays = second
 
 
 def test_the_newest_of_many_workers_that_come_and_go_has_all_of_them(served):
@@ -152,12 +170,13 @@ def test_the_newest_of_many_workers_that_come_and_go_has_all_of_them(served):
     async def dialogue():
         async with Crowd(f"{served.ws}/echo", SOCKETS) as crowd:
             await crowd.goes_on("before", 2)
-            workers = [served.first] + [await asyncio.to_thread(served.sockets, served.server) for _ in range(3)]
-            await asyncio.gather(*[ends(worker) for worker in workers[:3]])
+            others = [await asyncio.to_thread(served.sockets, served.server) for _ in range(2)]
+            await asyncio.gather(*[ends(worker) for worker in (served.first, others[0])])
             await crowd.goes_on("after", 2)
             await crowd.falls_silent()
             assert (crowd.dropped, crowd.doubled, crowd.disordered, sum(map(len, crowd.lost))) == (0, 0, 0, 0)
-    asyncio.run(dialogue())
+            return others[1]
+    served.stays = asyncio.run(dialogue())
 
 
 def test_what_is_new_goes_to_the_newest_release_and_the_rest_when_the_old_one_leaves(house):
