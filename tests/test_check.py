@@ -55,7 +55,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    for name in [name for name, module in sys.modules.items()
+    for name in [name for name, module in list(sys.modules.items())
                  if str(getattr(module, "__file__", "")).startswith(f"{tmp_path}/")]:
         del sys.modules[name]
 

@@ -109,14 +109,6 @@ def test_pip_install_editable(fresh, source):
         source / "interfaces")
 
 
-def test_a_wheel_and_a_strangers_interface_beside_it(fresh, wheel, source):
-    fresh.install(wheel)
-    assert "--finger=" not in is_found(fresh)
-    fresh.install(source / "examples" / "finger")
-    options = is_found(fresh)
-    assert "--finger=" in options and "RFC 1288" in options and "--finger-timeout=" in options
-
-
 # Any program that reads the channel can be the worker; a Django project would have a consumer on `finger.query`.
 WORKER = """
 import asyncio
@@ -132,19 +124,26 @@ asyncio.run(answer_once())
 """
 
 
-def test_a_strangers_interface_works_in_a_daemon(fresh, wheel, source):
-    fresh.install(wheel, source / "examples" / "finger")
+def chooses_no_reactor(environment):
+    """What twistd imports to show its options."""
+    run(environment.python, "-c", "import sys, twisted.plugins.channels_interfaces as plugin\n"
+        "plugin.serviceMaker.options()\n"
+        "assert 'twisted.internet.reactor' not in sys.modules", cwd=environment.folder)
+    environment.twistd("--reactor=poll", "channels-interfaces", "--help")
+
+
+def works_in_a_daemon(environment):
     with tempfile.TemporaryDirectory() as name:         # not tmp_path: a Unix socket's has 107 bytes at most
         folder, hub = Path(name), {"CHANNELS_INTERFACES_SOCKET": f"{name}/hub.sock"}
-        fresh.twistd(f"--pidfile={folder / 'pid'}", f"--logfile={folder / 'log'}", "channels-interfaces",
-                     f"--finger=unix:{folder / 'finger.sock'}", **hub)
+        environment.twistd(f"--pidfile={folder / 'pid'}", f"--logfile={folder / 'log'}", "channels-interfaces",
+                           f"--finger=unix:{folder / 'finger.sock'}", **hub)
         server = os.pidfd_open(pid := int((folder / "pid").read_text()))
         try:
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(20)
                 client.connect(str(folder / "finger.sock"))
                 client.sendall(b"ann\r\n")
-                run(fresh.python, "-c", WORKER, cwd=folder, **hub)
+                run(environment.python, "-c", WORKER, cwd=folder, **hub)
                 assert client.makefile("rb").read() == b"ann is here\r\n"
         finally:
             os.kill(pid, signal.SIGTERM)
@@ -154,12 +153,14 @@ def test_a_strangers_interface_works_in_a_daemon(fresh, wheel, source):
         assert not (folder / "pid").exists() and not (folder / "hub.sock").exists()
 
 
-def test_what_twistd_imports_to_show_its_options_does_not_choose_a_reactor(fresh, wheel):
+def test_a_wheel_and_a_strangers_interface_beside_it_that_works_in_a_daemon(fresh, wheel, source):
     fresh.install(wheel)
-    run(fresh.python, "-c", "import sys, twisted.plugins.channels_interfaces as plugin\n"
-        "plugin.serviceMaker.options()\n"
-        "assert 'twisted.internet.reactor' not in sys.modules", cwd=fresh.folder)
-    fresh.twistd("--reactor=poll", "channels-interfaces", "--help")
+    assert "--finger=" not in is_found(fresh)
+    chooses_no_reactor(fresh)
+    fresh.install(source / "examples" / "finger")
+    options = fresh.twistd("channels-interfaces", "--help")
+    assert "--finger=" in options and "RFC 1288" in options and "--finger-timeout=" in options
+    works_in_a_daemon(fresh)
 
 
 def test_a_wheel_holds_the_packages_and_nothing_else(wheel):
@@ -190,7 +191,7 @@ def test_where_skipping_is_forbidden_every_kind_of_skip_fails(tmp_path):
     def summary(no_skip):
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", "."],
-            cwd=tmp_path, env=os.environ | {"CHANNELS_INTERFACES_NO_SKIP": no_skip},
+            cwd=tmp_path, env=os.environ | {"CHANNELS_INTERFACES_NO_SKIP": no_skip, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
             stdout=subprocess.PIPE, text=True, timeout=60)
         return done.returncode, done.stdout.splitlines()[-1].partition(" in ")[0]
     assert summary("") == (0, "3 skipped, 1 xfailed")

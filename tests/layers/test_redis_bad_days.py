@@ -6,6 +6,7 @@ import pytest
 import pytest_twisted
 from redis_server import find, free_port
 from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred, gatherResults
 
 from interfaces.contract import ChannelFull, Gap, LayerDown, Unconfirmed
 from interfaces.layers.conformance import Server
@@ -251,40 +252,53 @@ async def test_paused_and_back(layers, redis_server):
 
 # Errors that it answers
 
-@pytest.mark.parametrize("error", [
+def together(*stories):
+    """All of them at once: what they do is to wait."""
+    return gatherResults([ensureDeferred(story) for story in stories], consumeErrors=True)
+
+
+ERRORS = [
     b"-LOADING Redis is loading the dataset in memory\r\n", b"-READONLY You can't write against a read only replica.\r\n",
     b"-OOM command not allowed when used memory > 'maxmemory'.\r\n", b"-NOAUTH Authentication required.\r\n",
     b"-MISCONF Redis is configured to save RDB snapshots\r\n", b"-BUSY Redis is busy running a script.\r\n",
     b"-NOPERM this user has no permissions\r\n", b"-WRONGTYPE Operation against a key\r\n", b"-ERR nonsense\r\n",
-    b"+OK\r\n", b"$-1\r\n", b"*0\r\n", b"*2\r\n:1\r\n$1\r\nx\r\n", b":7\r\n"])
+    b"+OK\r\n", b"$-1\r\n", b"*0\r\n", b"*2\r\n:1\r\n$1\r\nx\r\n", b":7\r\n"]
+
+
 @pytest_twisted.ensureDeferred
-async def test_whatever_it_answers_to_a_send_is_channelfull(layers, error):
-    async with fake(EVALSHA=error) as (port, answers, commands):
-        layer, server, log = await layers(f"redis://127.0.0.1:{port}")
-        for sending in (lambda: layer.send("http.request", {}), lambda: layer.group_send("group", {})):
-            failure = await failure_of(sending)
-            assert isinstance(failure, LayerDown) or error == b"*0\r\n" and failure is None
-        await layer.group_add("group", server.name("c"))
-        answers[b"EVALSHA"] = b"*2\r\n:1795238785000000\r\n:0\r\n"
-        await until(lambda: layer.shards[0].client.connection, "up")
-        await layer.send("http.request", {})
+async def test_whatever_it_answers_to_a_send_is_channelfull(layers):
+    async def answered(error):
+        async with fake(EVALSHA=error) as (port, answers, commands):
+            layer, server, log = await layers(f"redis://127.0.0.1:{port}")
+            for sending in (lambda: layer.send("http.request", {}), lambda: layer.group_send("group", {})):
+                failure = await failure_of(sending)
+                assert isinstance(failure, LayerDown) or error == b"*0\r\n" and failure is None, (error, failure)
+            await layer.group_add("group", server.name("c"))
+            answers[b"EVALSHA"] = b"*2\r\n:1795238785000000\r\n:0\r\n"
+            await until(lambda: layer.shards[0].client.connection, f"up after {error}")
+            await layer.send("http.request", {})
+            await layer.close()
+    await together(*map(answered, ERRORS))
 
 
 @pytest.mark.parametrize("command", ["SCRIPT", "TIME", "ZADD", "BZPOPMIN", "EVAL"])
-@pytest.mark.parametrize("error", [b"-LOADING Redis is loading\r\n", b"-READONLY replica\r\n", b"-ERR nonsense\r\n", b":5\r\n"])
 @pytest_twisted.ensureDeferred
-async def test_refused_again_and_again_it_is_asked_less_and_less(layers, monkeypatch, command, error):
-    answers = {"BZPOPMIN": b"*3\r\n$1\r\nk\r\n$20\r\n" + b"x" * 20 + b"\r\n$1\r\n1\r\n" if command == "EVAL" else None}
-    async with fake(**{**answers, command: error}) as (port, answers, commands):
-        layer, server, log = await layers(f"redis://127.0.0.1:{port}")
-        await until(lambda: command.encode() in [asked[0] for asked in commands], "asked")
-        if command == "EVAL":
-            answers[b"BZPOPMIN"] = None
-        start, before = reactor.seconds(), len(commands)
-        await until(lambda: reactor.seconds() - start > 0.3, "a while")
-        # 6 heartbeats of 4 commands, and 4 attempts of 10 commands by each of two connections; a busy loop has thousands
-        assert len(commands) - before < 150
-        assert len(log) < 8, log
+async def test_refused_again_and_again_it_is_asked_less_and_less(layers, command):
+    async def refused(error):
+        answers = {"BZPOPMIN": b"*3\r\n$1\r\nk\r\n$20\r\n" + b"x" * 20 + b"\r\n$1\r\n1\r\n" if command == "EVAL" else None}
+        async with fake(**{**answers, command: error}) as (port, answers, commands):
+            layer, server, log = await layers(f"redis://127.0.0.1:{port}")
+            await until(lambda: command.encode() in [asked[0] for asked in commands], f"asked, with {error}")
+            if command == "EVAL":
+                answers[b"BZPOPMIN"] = None
+            start, before = reactor.seconds(), len(commands)
+            await until(lambda: reactor.seconds() - start > 0.3, "a while")
+            # 6 heartbeats of 4 commands, and 4 attempts of 10 commands by each of two connections; a busy loop has thousands
+            assert len(commands) - before < 150, error
+            said = [line for line in log if f"127.0.0.1:{port} " in line]
+            assert len(said) < 8 and len(log) < 32, log
+            await layer.close()
+    await together(*map(refused, (b"-LOADING Redis is loading\r\n", b"-READONLY replica\r\n", b"-ERR nonsense\r\n", b":5\r\n")))
 
 
 @pytest_twisted.ensureDeferred
@@ -354,13 +368,15 @@ async def test_passwords_users_and_databases(layers, start_redis, monkeypatch, t
     client.close()
 
 
-@pytest.mark.parametrize("who, answer", [("", "NOAUTH"), (":wrong@", "WRONGPASS"), ("nobody:word@", "WRONGPASS")])
 @pytest_twisted.ensureDeferred
-async def test_a_wrong_password_is_said_once_without_the_password(layers, start_redis, who, answer):
-    redis = start_redis("--requirepass", "secret")
-    layer, server, log = await layers(f"redis://{who}127.0.0.1:{redis.port}")
-    assert isinstance(await failure_of(lambda: layer.send("http.request", {})), LayerDown)
-    assert len(log) == 2 and answer in log[0] and "wrong" not in log[0], log     # the second: a message was not sent
+async def test_a_wrong_password_is_said_once_without_the_password(layers, start_redis):
+    async def refused(who, answer):
+        redis = start_redis("--requirepass", "secret")
+        layer, server, log = await layers(f"redis://{who}127.0.0.1:{redis.port}")
+        assert isinstance(await failure_of(lambda: layer.send("http.request", {})), LayerDown)
+        said = [line for line in log if f":{redis.port} " in line]
+        assert len(said) == 2 and answer in said[0] and "wrong" not in said[0], log     # the second: a message was not sent
+    await together(refused("", "NOAUTH"), refused(":wrong@", "WRONGPASS"), refused("nobody:word@", "WRONGPASS"))
 
 
 @pytest.fixture

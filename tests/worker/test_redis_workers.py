@@ -100,19 +100,18 @@ async def test_a_worker_that_leaves_gives_back_what_it_has_not_begun(redis_serve
         assert redis_server("ZCARD", "asgijobs") == 1, "nobody takes what nobody runs"
 
 
-@pytest.mark.parametrize("kind", ["wsgi", "count"])
 @pytest.mark.slow
 @dialogue
-async def test_an_idle_worker_leaves_at_once_and_without_a_redis_too(redis_server, kind):
-    async with workers(kind, redis_server.url, 1) as (process,):
-        await until(lambda: blocked(redis_server) == 1)
-        process.terminate()
-        assert await ended(process) == 0
-    async with workers(kind, redis_server.url, 1) as (process,):
-        await until(lambda: blocked(redis_server) == 1)
+async def test_an_idle_worker_leaves_at_once_and_without_a_redis_too(redis_server):
+    async with workers("wsgi", redis_server.url, 2) as wsgi, workers("count", redis_server.url, 2) as count:
+        await until(lambda: blocked(redis_server) == 4)
+        for process, _ in (wsgi, count):
+            process.terminate()
+            assert await ended(process) == 0
         redis_server.kill()
-        os.kill(process.pid, signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+        for _, process in (wsgi, count):
+            os.kill(process.pid, signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
 
 
 @pytest.mark.slow

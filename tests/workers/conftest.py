@@ -1,4 +1,5 @@
 """Stock workers of both eras, in environments of their own, on a real Redis."""
+import contextlib
 import json
 import shutil
 import subprocess
@@ -6,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from redis_server import NoRedis, RedisServer
 
-from tests.sockets.processes import House, Program
+from tests.sockets.processes import House, Program, free_port
 from tests.workers.environments import CLASSIC, STOCK, STOCK8, Unavailable
 
 HERE = Path(__file__).parent
@@ -29,7 +31,7 @@ class Site(House):
     """A project, its workers, and an interface server before them, all on the Redis servers given."""
     def __init__(self, folder: Path, *servers, keys=""):
         super().__init__(folder)
-        self.servers, self.keys, self.place = servers, keys, None
+        self.servers, self.keys, self.place, self.first = servers, keys, None, None
         self.environment |= {"SITE_REDIS": ",".join(server.url for server in servers), "SITE_KEYS": keys,
                              "PYTHONPATH": str(ROOT)}        # `stock` has nothing of ours but what over_channels needs
 
@@ -84,26 +86,73 @@ class Site(House):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    @property
-    def noted(self) -> list[str]:
-        return self.trace.read_text().splitlines() if self.trace.exists() else []
+    def staffed(self):
+        """`first` is a worker of Channels 1 that runs: a new one if a test has ended the one before."""
+        if self.first is None or self.first.process.poll() is not None:
+            self.first = self.classic()
+
+    @contextlib.contextmanager
+    def visit(self):
+        """Of one test among several on this site: nothing is noted yet, and what it starts ends with it."""
+        self.trace.write_text("")       # not removed: a worker may have it open
+        there = len(self.programs)
+        try:
+            yield self
+        finally:
+            for program in reversed(self.programs[there:]):
+                program.ends()
+
+
+@contextlib.contextmanager
+def site_in(folder: Path, servers=1, keys=""):
+    """A site on Redis servers of its own, all gone at the end."""
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed (make ci-deps)")
+    with contextlib.ExitStack() as started:
+        try:
+            redis = [started.enter_context(RedisServer()) for _ in range(servers)]
+        except NoRedis as error:
+            pytest.skip(str(error))
+        yield started.enter_context(contextlib.closing(Site(folder, *redis, keys=keys)))
 
 
 @pytest.fixture
-def site_on(tmp_path, start_redis):
+def site_on(tmp_path):
     """`site_on(servers=2, keys="secret")`."""
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not installed (make ci-deps)")
-    sites = []
-
-    def make(servers=1, keys=""):
-        sites.append(Site(tmp_path, *(start_redis() for _ in range(servers)), keys=keys))
-        return sites[-1]
-    yield make
-    for site in sites:
-        site.close()
+    with contextlib.ExitStack() as sites:
+        yield lambda servers=1, keys="": sites.enter_context(site_in(tmp_path, servers, keys))
 
 
 @pytest.fixture
 def site(site_on):
     return site_on()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """The site of those tests of a module that need none of their own. Each is to `visit()` it."""
+    with site_in(tmp_path_factory.mktemp("shared")) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def doors(shared):
+    """A project of 2017 behind Daphne 1.4 and behind our server at the same time, on one Redis: `ports`, of the one and the
+    other."""
+    sessions = shared.folder / "sessions"
+    sessions.mkdir()
+    shared.environment["SITE_SESSIONS"] = str(sessions)
+    shared.ports = {"daphne": shared.port, "twistd": free_port()}
+    shared.daphne()
+    shared.port = shared.ports["twistd"]
+    shared.server = shared.twistd(form="asgi_redis")
+    return shared
+
+
+@pytest.fixture(params=["daphne", "twistd"])
+def ask(request, doors):
+    """One of the two, before a worker that both share."""
+    doors.staffed()
+    doors.port = doors.ports[request.param]
+    with doors.visit():
+        yield doors

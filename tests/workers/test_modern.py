@@ -13,7 +13,6 @@ pytestmark = pytest.mark.slow
 NUMBERS = 20_000
 
 
-
 def upload(site, size: int, path="/digest") -> str:
     """What the site says to a body of so many bytes; `site.body` is that body."""
     site.body = (bytes(range(32, 127)) * (size // 95 + 1))[:size]
@@ -21,29 +20,39 @@ def upload(site, size: int, path="/digest") -> str:
     return site.curl(path, "-T", f"{site.folder}/body", seconds=60)
 
 
+@pytest.fixture(scope="module")
+def served(shared):
+    shared.twistd()
+    return shared
+
+
+@pytest.fixture
+def front(served):
+    """A server, which these tests share; its workers are theirs."""
+    with served.visit():
+        yield served
+
+
 @pytest.mark.parametrize("environment", ["stock", "ours"])
-def test_a_plain_consumer_answers_at_once_or_later_and_reads_a_body(site, environment):
-    site.twistd()
-    site.modern("plain", environment)
-    assert site.curl("/hello") == "/hello "
-    assert upload(site, 1_000_000, "/echo") == "/echo " + site.body.decode()
-    polls = [site.start("curl", ["curl", "-sS", f"{site.url}/held"]) for _ in range(3)]
-    [server] = site.servers
-    until(lambda: server("ZCARD", "asgi:group:held") == 3, "all three are held")
-    assert site.curl("/answer") == "/answer "
+def test_a_plain_consumer_answers_at_once_or_later_and_reads_a_body(front, environment):
+    [redis] = front.servers
+    redis("DEL", "asgi:group:held")
+    front.modern("plain", environment)
+    assert front.curl("/hello") == "/hello "
+    assert upload(front, 1_000_000, "/echo") == "/echo " + front.body.decode()
+    polls = [front.start("curl", ["curl", "-sS", f"{front.url}/held"]) for _ in range(3)]
+    until(lambda: redis("ZCARD", "asgi:group:held") == 3, "all three are held")
+    assert front.curl("/answer") == "/answer "
     for poll in polls:
         assert poll.process.wait(10) == 0 and poll.text == "at last"
-    poll = site.start("curl", ["curl", "-sS", f"{site.url}/held"])
-    until(lambda: server("ZCARD", "asgi:group:held") == 4, "it is held")
+    poll = front.start("curl", ["curl", "-sS", f"{front.url}/held"])
+    until(lambda: redis("ZCARD", "asgi:group:held") == 4, "it is held")
     poll.ends()
-    until(lambda: site.noted == ["left /held"], "the worker hears that its client left")
+    until(lambda: front.noted == ["left /held"], "the worker hears that its client left")
 
 
-@pytest.mark.parametrize("environment", ["stock", "ours"])
-@pytest.mark.parametrize("application", ["wsgi", "asgi"])
-def test_django_views_by_over_channels(site, environment, application):
-    site.twistd()
-    site.modern(application, environment)
+def views(site):
+    """They answer as they do behind any server."""
     assert site.curl("/hello?name=you") == "hello you"
     facts = json.loads(site.curl("/facts?x=1", "-H", "X-Tag: one", "-H", "X-Tag: two"))
     assert facts["host"] == f"127.0.0.1:{site.port}" and facts["client"] == "127.0.0.1" and facts["get"] == {"x": "1"}
@@ -54,23 +63,27 @@ def test_django_views_by_over_channels(site, environment, application):
     assert site.curl("/big?n=80", seconds=60) == "x" * 65536 * 80
 
 
-def test_encrypted(site_on):
-    site = site_on(keys="a secret")
-    site.twistd()
-    site.modern("plain", "stock")
-    site.modern("plain", "ours")
-    for number in range(6):
-        assert site.curl(f"/{number}") == f"/{number} "
+@pytest.mark.parametrize("application, environment", [("wsgi", "stock"), ("asgi", "stock"), ("asgi", "ours")])
+def test_django_views_by_over_channels(front, application, environment):
+    front.modern(application, environment)
+    views(front)
 
 
-def test_two_servers_share_the_channels(site_on):
-    site = site_on(servers=2)
+def test_two_servers_share_the_channels_encrypted(site_on):
+    site = site_on(servers=2, keys="a secret")
     site.twistd()
     site.modern("wsgi", "ours")
     for number in range(8):
         assert site.curl(f"/hello?name={number}") == f"hello {number}"
-    answer = json.loads(upload(site, 3_000_000))
-    assert answer["sha256"] == hashlib.sha256(site.body).hexdigest()
+    views(site)
+
+
+def test_encrypted_for_channels_redis(site_on):
+    site = site_on(keys="a secret")
+    site.twistd()
+    site.modern("plain", "stock")
+    for number in range(6):
+        assert site.curl(f"/{number}") == f"/{number} "
 
 
 def test_each_of_many_messages_is_run_once_by_one_of_four_workers(site):
@@ -82,42 +95,26 @@ def test_each_of_many_messages_is_run_once_by_one_of_four_workers(site):
     assert set(pids) == {str(worker.process.pid) for worker in workers}, "all four worked"
 
 
-def test_what_channels_redis_sends_our_layer_receives(site):
-    site.modern("count", "ours", ["number.add"])
-    site.run(interpreter("stock"), "send_numbers.py", 0, 300, SITE_BACKEND="channels_redis.core.RedisChannelLayer")
-    until(lambda: len(site.noted) >= 300, "all have run", 30)
-    assert [int(line.split()[1]) for line in site.noted] == list(range(300)), "in order"
-
-
-def test_workers_and_server_outlive_a_redis_that_is_restarted_empty(site):
-    site.twistd()
-    worker = site.modern("wsgi", "ours")
-    assert site.curl("/hello") == "hello world"
-    [server] = site.servers
-    server.kill()
-    assert site.status("/hello") == 503
-    server.restart()
-    until(lambda: site.status("/hello") == 200, "it works again", 30)
-    assert worker.process.poll() is None
-
-
-def test_a_worker_that_is_told_to_leave_finishes_and_leaves_the_rest_to_another(site):
-    site.twistd()
-    first = site.modern("wsgi", "ours")
-    clients = [site.start("curl", ["curl", "-sS", f"{site.url}/slow?s=0.3&id={number}"]) for number in range(12)]
-    until(lambda: len(site.noted) >= 4, "its four threads are at work")
+def test_a_worker_that_is_told_to_leave_finishes_and_leaves_the_rest_to_another(front):
+    first = front.modern("wsgi", "ours")
+    clients = [front.start("curl", ["curl", "-sS", f"{front.url}/slow?s=0.3&id={number}"]) for number in range(12)]
+    until(lambda: len(front.noted) >= 4, "its four threads are at work")
     first.process.send_signal(signal.SIGTERM)
-    site.modern("wsgi", "ours")
+    front.modern("wsgi", "ours")
     for client in clients:
         assert client.process.wait(20) == 0 and client.text == "slept"
     assert first.process.wait(10) == 0
-    assert sorted(site.noted) == sorted(f"began {number}" for number in range(12)), "each ran once"
+    assert sorted(front.noted) == sorted(f"began {number}" for number in range(12)), "each ran once"
 
 
-def test_an_idle_stock_worker_with_redis_py_8_ends_and_ours_does_not(site):
+def test_what_channels_redis_sends_our_layer_receives_and_goes_on_where_redis_py_8_ends(shared):
     """channels_redis#422: redis-py 8 gives up a read after 5 s, as long as a blocking pop of channels_redis takes."""
-    ours = site.modern("count", "ours", ["number.add"])
-    idle = site.modern("count", "stock8", ["number.add"])
-    assert idle.process.wait(20) == 1 and "Timeout" in idle.text
-    site.run(interpreter("ours"), "send_numbers.py", 0, 1, SITE_BACKEND="interfaces.worker.layers.RedisChannelLayer")
-    until(lambda: site.noted == [f"{ours.process.pid} 0"], "ours still works")
+    with shared.visit():
+        idle = shared.modern("plain", "stock8", ["held.answer"])
+        ours = shared.modern("count", "ours", ["number.add"])
+        shared.run(interpreter("stock"), "send_numbers.py", 0, 300, SITE_BACKEND="channels_redis.core.RedisChannelLayer")
+        until(lambda: len(shared.noted) >= 300, "all have run", 30)
+        assert [int(line.split()[1]) for line in shared.noted] == list(range(300)), "in order"
+        assert idle.process.wait(20) == 1 and "Timeout" in idle.text
+        shared.run(interpreter("ours"), "send_numbers.py", 300, 301, SITE_BACKEND="interfaces.worker.layers.RedisChannelLayer")
+        until(lambda: shared.noted[300:] == [f"{ours.process.pid} 300"], "ours still works")

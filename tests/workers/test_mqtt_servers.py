@@ -1,6 +1,8 @@
 """Several interface servers on one Redis: devices go from one to the other, servers stop and are killed."""
 import contextlib
+import json
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -8,27 +10,53 @@ from paho.mqtt.client import MQTTv5, MQTTv311
 
 from tests.sockets.device import VERSIONS, Device
 from tests.sockets.processes import free_port, until
+from tests.workers.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 LEASE = 1.0
 
 
+PUBLISHER = """
+import json, sys
+from interfaces.worker.mqtt import publish
+for line in sys.stdin:
+    publish("down/x", qos=1, **json.loads(line, object_hook=lambda found: found | {"payload": found["payload"].encode()}))
+    print("published", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def django(shared):
+    """A worker, and a process of Django's beside it that publishes what it is told to."""
+    shared.modern("devices", "ours", ("mqtt.connect",))
+    publisher = subprocess.Popen(
+        [sys.executable, "manage.py", "shell", "-v0", "-c", PUBLISHER], cwd=ROOT / "tests/workers/sites/modern", text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env=shared.environment | {"SITE_BACKEND": "interfaces.worker.layers.RedisChannelLayer", "SITE_APP": "devices"})
+    shared.publisher = publisher
+    with publisher:
+        yield shared
+        publisher.stdin.close()
+
+
 @pytest.fixture
-def house(site):
-    """A worker, and `house.serves()`: a port where devices are served, and who does."""
-    site.modern("devices", "ours", ("mqtt.connect",))
+def house(django):
+    """`house.serves()`: a port where devices are served, and who does. Nothing is left of the servers before."""
+    [redis] = django.servers
+    redis("FLUSHALL")
 
     def serves(port=None):
-        site.mqtt = port or free_port()
-        server = site.twistd("--mqtt", f"tcp:{site.mqtt}:interface=127.0.0.1", f"--mqtt-server-lease={LEASE}", listen=False)
-        until(lambda: site.open(site.mqtt), "the port for devices is open")
-        return site.mqtt, server
-    site.serves = serves
-    return site
+        django.mqtt = port or free_port()
+        server = django.twistd("--mqtt", f"tcp:{django.mqtt}:interface=127.0.0.1", f"--mqtt-server-lease={LEASE}", listen=False)
+        until(lambda: django.open(django.mqtt), "the port for devices is open")
+        return django.mqtt, server
+    django.serves = serves
+    with django.visit():
+        yield django
 
 
 @pytest.fixture
-def comes():
+def comes(house):
     with contextlib.ExitStack() as devices:
         def to(port, name, version=MQTTv5, **more):
             device = Device(port, name, version, **{"keeps": True, **more})
@@ -39,9 +67,10 @@ def comes():
 
 def published(house, *payloads, **more):
     """By Django, from a process of its own."""
-    call = f"[publish('down/x', b'%d' % each, qos=1, **{more!r}) for each in {payloads!r}]"
-    house.run(sys.executable, "manage.py", "shell", "-v0", "-c", f"from interfaces.worker.mqtt import publish; {call}",
-              SITE_BACKEND="interfaces.worker.layers.RedisChannelLayer", SITE_APP="devices")
+    for each in payloads:
+        house.publisher.stdin.write(json.dumps({"payload": str(each), **more}) + "\n")
+        house.publisher.stdin.flush()
+        assert house.publisher.stdout.readline() == "published\n"
 
 
 def subscribes(device, topic_filter):
@@ -52,24 +81,28 @@ def numbers(*payloads):
     return [("down/x", b"%d" % each, 1, False) for each in payloads]
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_a_device_comes_back_to_another_server(house, comes, version):
+def test_devices_come_back_to_another_server(house, comes):
     (here, first), (there, second) = house.serves(), house.serves()
-    device = comes(here, "lamp", version)
-    subscribes(device, "down/#")
+    devices = [comes(here, f"lamp{version}", version) for version in VERSIONS]
+    for device in devices:
+        subscribes(device, "down/#")
     published(house, 1)
-    device.hears(*numbers(1))
-    again = comes(there, "lamp", version)
-    assert again.present and not again.ended
-    until(lambda: device.ended, "the old connection is ended")
-    assert device.ended == [0x8E] or version == MQTTv311
+    for device in devices:
+        device.hears(*numbers(1))
+    again = [comes(there, device.name, device.client.protocol) for device in devices]
+    for old, new in zip(devices, again, strict=True):
+        assert new.present and not new.ended
+        until(lambda old=old: old.ended, "the old connection is ended")
+    assert devices[1].ended == [0x8E]
     published(house, 2)
-    again.hears(*numbers(2))
-    again.leaves()
+    for device in again:
+        device.hears(*numbers(2))
+        device.leaves()
     published(house, 3, 4)
-    back = comes(here, "lamp", version)
-    assert back.present
-    back.hears(*numbers(3, 4))
+    for device in devices:
+        back = comes(here, device.name, device.client.protocol)
+        assert back.present
+        back.hears(*numbers(3, 4))
     for server in (first, second):
         assert "Traceback" not in server.text
 

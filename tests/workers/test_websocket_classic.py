@@ -1,6 +1,6 @@
 """WebSocket consumers of 2017 behind the stock runworker of Channels 1.1 and asgi_redis, which know nothing of us.
 
-Each dialogue is held with Daphne 1.4 too, in our server's place, as in test_classic.py."""
+Dialogues are held with Daphne 1.4 too, beside our server, as in test_classic.py."""
 import contextlib
 import json
 
@@ -14,16 +14,11 @@ from tests.workers.conftest import interpreter
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(params=["daphne", "twistd"])
-def ask(request, site):
-    """A server, of the one kind or of the other, and a worker."""
-    sessions = site.folder / "sessions"
-    sessions.mkdir()
-    site.environment["SITE_SESSIONS"] = str(sessions)
-    site.server = site.daphne() if request.param == "daphne" else site.twistd(form="asgi_redis")
-    site.is_ours = request.param == "twistd"
-    site.first = site.classic()
-    return site
+@pytest.fixture(scope="module")
+def database(shared):
+    """The tables of Django's own users."""
+    migrates = shared.start("migrate", [interpreter("classic"), "manage.py", "migrate", "-v0"], site="classic", PYTHONPATH="")
+    assert migrates.process.wait(60) == 0, migrates.text
 
 
 @pytest.fixture
@@ -46,7 +41,7 @@ def test_a_chat_in_rooms(ask, opens):
     elsewhere.send('{"handle": "bob", "message": "beer"}')
     assert json.loads(elsewhere.recv(10)) == {"room": "bar", "handle": "bob", "message": "beer"}
     one.close()
-    until(lambda: ask.noted == ["left lobby"], "the consumer hears of it")
+    until(lambda: "left lobby" in ask.noted, "the consumer hears of it")
     other.send('{"handle": "cy", "message": "alone"}')
     assert json.loads(other.recv(10))["message"] == "alone"
 
@@ -61,13 +56,11 @@ def test_sessions_of_channels_one_message_after_the_other(ask, opens):
         client.send(str(number))
     assert {client.recv(20) for _ in range(20)} == {f"ann {number} {number}" for number in range(1, 21)}
     client.close()
-    until(lambda: ask.noted == ["left ordered ann 20"], "the last one")
+    until(lambda: "left ordered ann 20" in ask.noted, "the last one")
 
 
-def test_who_is_logged_in(ask, opens):
-    migrated = ask.start("migrate", [interpreter("classic"), "manage.py", "migrate", "-v0"], site="classic", PYTHONPATH="")
-    assert migrated.process.wait(60) == 0, migrated.text
-    jar = ask.folder / "jar"
+def test_who_is_logged_in(database, ask, opens, tmp_path):
+    jar = tmp_path / "jar"
     assert ask.curl("/enter?name=ann", "-b", jar, "-c", jar) == "welcome"
     assert json.loads(ask.curl("/remember", "-b", jar, "-c", jar))["count"] == 1
     [cookie] = [line.split("\t")[-1] for line in jar.read_text().splitlines() if "sessionid" in line]
@@ -86,7 +79,7 @@ def test_a_class_of_ones_own(ask, opens):
     one.send('{"to": "all"}')
     assert one.recv(10) == other.recv(10) == '{"to": "all"}'
     one.close(4003)
-    until(lambda: ask.noted == ["left json 4003"], "it hears of the end")
+    until(lambda: "left json 4003" in ask.noted, "it hears of the end")
 
 
 def test_what_a_reply_can_ask_for(ask, opens):
@@ -105,19 +98,24 @@ def test_what_a_reply_can_ask_for(ask, opens):
     until(lambda: ask.noted.count("left user /replies/") == 2, "it is told of both ends")
 
 
-def test_another_worker_goes_on_with_open_sockets(ask, opens):
-    client = opens("/ordered/?name=bea")
-    assert client.recv(10) == "hello bea"
-    assert ask.first.ends() == 0
-    client.send("without a worker")
-    ask.classic()
-    assert client.recv(10) == "bea 1 without a worker"
+def test_another_worker_goes_on_with_open_sockets(doors):
+    doors.staffed()
+    with doors.visit(), contextlib.ExitStack() as opened:
+        clients = [opened.enter_context(connect(f"ws://127.0.0.1:{port}/ordered/?name=bea", proxy=None))
+                   for port in doors.ports.values()]
+        for client in clients:
+            assert client.recv(10) == "hello bea"
+        assert doors.first.ends() == 0
+        for client in clients:
+            client.send("without a worker")
+        doors.classic()
+        for client in clients:
+            assert client.recv(10) == "bea 1 without a worker"
 
 
+@pytest.mark.parametrize("ask", ["twistd"], indirect=True)      # Daphne keeps sockets that no group knows any more
 def test_a_flushed_redis_sheds_the_sockets(ask, opens):
     """Groups and sessions are gone, and nothing tells such a worker: ASGI 1 asks for it. The browser comes again."""
-    if not ask.is_ours:
-        return                              # Daphne keeps sockets that no group knows any more
     client = opens("/chat/lobby/")
     client.send('{"handle": "ann", "message": "hi"}')
     client.recv(10)
