@@ -141,12 +141,15 @@ class Leases:
         home.loop.call_later(RENEWAL if after is None else after, self.fire, home, self.beat)
 
     def fire(self, home: RedisHome, beat: int) -> None:
-        if beat != self.beat or self.layer.home is not home:
+        """The layer may not know a home yet that begins in another thread, and somebody may join just now: whoever of us two
+        comes second sees that renewing is wanted."""
+        if beat != self.beat:
             return
-        if self.held:
-            self.begin(home, self.renewal, beat)
-        else:
-            self.home = None                             # until somebody joins
+        if self.held and self.layer.home is home:
+            return self.begin(home, self.renewal, beat)
+        self.home = None                                 # until somebody joins
+        if self.held and self.layer.home is home:
+            self.keep(home)
 
     async def renewal(self, home: RedisHome, beat: int) -> None:
         pause = RETRY
