@@ -56,6 +56,8 @@ class RedisInbox(Inbox):
         for channel, listening in self.listenings.items():
             if self.outdated and channel in self.hostings:
                 continue
+            if isinstance(listening, RedisBody) and shard.format.index(channel) != shard.number:
+                continue                                 # wire_redis.single_reader: all its parts are at one server
             if (count := listening.wanted(lingering)) > 0 and shard.reading.clean(channel):
                 found.append((channel, count))
         return found

@@ -182,6 +182,8 @@ class Reading:
                     self.look()
                 else:
                     self.unblock()
+                    if len(self.shard.home.shards) > 1:  # what was wanted here alone may wait elsewhere
+                        self.shard.home.poke()
 
         self.fetching = True
         self.fetch(commands, takes, told)

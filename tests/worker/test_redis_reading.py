@@ -431,3 +431,19 @@ def test_the_random_prefix_is_as_long_as_it_is_set():
     message = msgpack.packb({"n": 1})
     layer = RedisChannelLayer(random_prefix_length=3)
     assert layer.format.decode(b"abc" + message, "jobs", 0.0) == ({"n": 1}, ["jobs"])
+
+
+@dialogue
+async def test_what_waits_at_either_of_two_servers_is_read_at_once(start_redis):
+    servers = [start_redis() for _ in "12"]
+    layer = RedisChannelLayer(hosts=[server.url for server in servers])
+    busy = asyncio.ensure_future(layer.receive("other"))
+    await until(lambda: layer.home is not None and [
+        shard.reading.popping for shard in layer.home.shards] == [frozenset({"other"})] * 2)
+    for number, server in enumerate(servers):
+        value = layer.format.value(layer.format.pack({"n": number}), None, layer.now())
+        server("ZADD", layer.format.key("c"), layer.now(), value)
+        async with asyncio.timeout(redis_reading.WAIT / 2):
+            assert await layer.receive("c") == {"n": number}
+    busy.cancel()
+    await layer.close()

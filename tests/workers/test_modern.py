@@ -2,6 +2,7 @@
 import hashlib
 import json
 import signal
+import time
 from collections import Counter
 
 import pytest
@@ -76,6 +77,10 @@ def test_two_servers_share_the_channels_encrypted(site_on):
     for number in range(8):
         assert site.curl(f"/hello?name={number}") == f"hello {number}"
     views(site)
+    began = time.monotonic()
+    for _ in range(4):
+        upload(site, 1_500_000)
+    assert time.monotonic() - began < 5, "no part of a body waits until a blocking pop is over, which takes 5 s"
 
 
 def test_encrypted_for_channels_redis(site_on):
