@@ -44,10 +44,10 @@ def test_nobody_notices_that_workers_are_replaced(served):
                 for crowd in (one, other):
                     await crowd.goes_on("before")
                 fresh = await asyncio.to_thread(served.sockets, served.server)
-                assert await ends(worker) < 3
+                assert await ends(worker) < 5
                 assert worker.process.returncode == 0
                 worker = fresh
-                assert max(await asyncio.gather(one.goes_on("after", 1), other.goes_on("after", 1))) < 2
+                assert max(await asyncio.gather(one.goes_on("after", 1), other.goes_on("after", 1))) < 5, "what the project asks for"
             for crowd in (one, other):
                 await crowd.falls_silent()
                 assert (crowd.dropped, crowd.doubled, crowd.disordered, sum(map(len, crowd.lost))) == (0, 0, 0, 0)
@@ -188,6 +188,11 @@ def test_what_is_new_goes_to_the_newest_release_and_the_rest_when_the_old_one_le
     with connect(f"{house.ws}/count", proxy=None) as stays:
         assert counted(stays) == f"1 {old.process.pid}"
         new = house.sockets(server, "released", SITE_RELEASE="v10")
+
+        def newest_answers():
+            with connect(f"{house.ws}/count", proxy=None) as comes:
+                return counted(comes) == f"1 {new.process.pid}"
+        until(newest_answers, "it is not only here, but listens")
         for _ in range(5):
             with connect(f"{house.ws}/count", proxy=None) as comes:
                 assert counted(comes) == f"1 {new.process.pid}"
