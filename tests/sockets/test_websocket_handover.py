@@ -47,7 +47,8 @@ def test_nobody_notices_that_workers_are_replaced(served):
                 assert await ends(worker) < 5
                 assert worker.process.returncode == 0
                 worker = fresh
-                assert max(await asyncio.gather(one.goes_on("after", 1), other.goes_on("after", 1))) < 5, "what the project asks for"
+                pauses = await asyncio.gather(one.goes_on("after", 1), other.goes_on("after", 1))
+                assert max(pauses) < 5, "what the project asks for"
             for crowd in (one, other):
                 await crowd.falls_silent()
                 assert (crowd.dropped, crowd.doubled, crowd.disordered, sum(map(len, crowd.lost))) == (0, 0, 0, 0)
