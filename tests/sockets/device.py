@@ -1,6 +1,4 @@
 """A device of another hand, paho's, that remembers what it was told."""
-import threading
-
 from paho.mqtt.client import CallbackAPIVersion, Client, MQTTv5, MQTTv311
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -82,25 +80,26 @@ class Device:
 
 
 class Talker(Device):
-    """It publishes one number after the other, a few at a time, until it is told to stop."""
+    """It publishes one number after the other, a few at a time, until it is told to stop. All of that on paho's thread, which
+    holds paho's locks where it calls us: a lock of ours that another thread has while it publishes would wait for ever."""
     AT_A_TIME = 5
 
     def __init__(self, port, name, version, qos):
+        self.qos, self.sent, self.acked, self.numbers, self.silent = qos, 0, set(), {}, False
         super().__init__(port, name, version)
-        self.qos, self.sent, self.acked, self.numbers = qos, 0, set(), {}
-        self.silent, self.lock = False, threading.RLock()
-        self.client.on_publish = self.taken
+
+    def answered(self, client, userdata, flags, reason_code, properties):
+        client.on_publish = self.taken
+        super().answered(client, userdata, flags, reason_code, properties)
         for _ in range(self.AT_A_TIME):
             self.more()
 
     def more(self):
-        with self.lock:                             # the acknowledgement may come before paho has said the packet's number
-            self.sent += 1
-            self.numbers[self.begins("up/number", str(self.sent), self.qos).mid] = self.sent
+        self.sent += 1
+        self.numbers[self.begins("up/number", str(self.sent), self.qos).mid] = self.sent
 
     def taken(self, client, userdata, mid, reason_code, properties):
-        with self.lock:
-            self.acked.add(self.numbers.pop(mid))
+        self.acked.add(self.numbers.pop(mid))
         if not self.silent:
             self.more()
 
