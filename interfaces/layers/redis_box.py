@@ -4,6 +4,7 @@ from twisted.logger import Logger
 
 from interfaces.contract import Deliver, LayerDown, Unconfirmed
 from interfaces.layers.redis_client import Client
+from interfaces.layers.wire_redis import Batch
 from interfaces.layers.wire_values import BadValue
 
 POP = 5                         # seconds that a blocking pop waits, as the stock layers' does
@@ -113,13 +114,18 @@ class Reader:
             self.address.layer.counts["expired"] += first.value is not None
 
     def took(self, result) -> None:
-        batch = self.wire.taken(result, [self.address.box])
-        self.most = min(2 * self.most, MOST_BEHIND) if len(batch.found) >= self.most else MOST
-        self.address.layer.counts["expired"] += batch.expired
+        batch = self.batch(result)
         if batch.claimed is not None:
             self.address.receive(batch.claimed, batch.time)
         for _, value in batch.found:
             self.address.receive(value, batch.time)
+
+    def batch(self, result) -> Batch:
+        """It says, too, how much to take next time."""
+        batch = self.wire.taken(result, [self.address.box])
+        self.most = min(2 * self.most, MOST_BEHIND) if len(batch.found) >= self.most else MOST
+        self.address.layer.counts["expired"] += batch.expired
+        return batch
 
     def rest_failed(self, failure, connection) -> None:
         if failure.check(LayerDown):

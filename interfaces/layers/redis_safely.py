@@ -2,7 +2,7 @@
 heir (redis_storage.py). Only in the format of channels_redis; Channels 1 has no place for it."""
 from twisted.internet.defer import ensureDeferred
 
-from interfaces.layers.redis_box import MOST, MOST_BEHIND, Reader
+from interfaces.layers.redis_box import Reader
 
 KEPT = 3600             # seconds; an heir comes within a minute, unless no server runs: a guess
 AGAIN = 0.005           # seconds between two looks while messages come; 200 a second are 2 % of a core
@@ -35,9 +35,7 @@ class SafeReader(Reader):
         taken.addCallback(self.took_safely, connection).addErrback(self.failed, connection)
 
     def took_safely(self, result, connection) -> None:
-        batch = self.wire.taken(result, [self.address.box])
-        self.most = min(2 * self.most, MOST_BEHIND) if len(batch.found) >= self.most else MOST
-        self.address.layer.counts["expired"] += batch.expired
+        batch = self.batch(result)
         now = self.shard.reactor.seconds()
         if batch.found:
             self.last = now

@@ -52,12 +52,10 @@ class Broker:
             return self.store.hear(event)
         former = event.former if event.__class__ is Send else None
         if former is None and event.__class__ is Send and event.origin == self.desk.channel:
-            return None
+            return
         message = self.said(event)
-        if message is not None and former is None:
-            self.publish(message)
-        elif message is not None:
-            self.store.late(message, former)
+        if message is not None:
+            self.publish(message) if former is None else self.store.late(message, former)
 
     def said(self, event) -> Message | None:
         """A worker's words as a message; None, and a line in the log, where no wire could say it. Checked here, so that a
@@ -118,10 +116,7 @@ class Broker:
         if client_id not in self.store.sessions and len(self.store.sessions) >= self.options.max_sessions:
             raise TooMany
         session = await self.store.session(client_id)
-        if session is not None and session.client is not None:
-            former = session.client
-            former.taken_over(self.leave(session, former.will, former.relay))
-            session = self.store.sessions.get(client_id)
+        session = session and self.supplant(session)
         if session is not None and (clean or session.username != client.username):      # never to somebody else
             self.end(session)
             session = None
@@ -132,6 +127,13 @@ class Broker:
         session.attach(client)
         self.store.keep(session)
         return session, kept
+
+    def supplant(self, session: Session) -> Session | None:
+        """End its connection, if it has one: its client is elsewhere. None: the session has ended with it."""
+        former = session.client
+        if former is not None:
+            former.taken_over(self.leave(session, former.will, former.relay))
+        return self.store.sessions.get(session.client_id)
 
     def leave(self, session: Session, will: Will | None, relay: bool) -> bool:
         """Its connection is over. Whether `will` is due at once; otherwise it is after its delay, or when the session ends
@@ -301,16 +303,13 @@ class Broker:
                 receiver.deliver(message, wanted)
 
     def retain(self, message: Message) -> None:
-        store, limits = self.store, self.options
-        before = store.messages.get(message.topic)
         if not message.payload:
-            store.release(message.topic)                # [MQTT-3.3.1-6]
-        elif before is None and len(store.messages) >= limits.max_retained or (
-                store.size - (before.size if before else 0) + message.size > limits.max_retained_bytes):
+            self.store.release(message.topic)           # [MQTT-3.3.1-6]
+        elif self.store.crowded(message, self.options):
             self.dropped += 1                           # no line in the log for each: a client could fill the disk
         else:
             message.number = self.number()
-            store.retain(message)
+            self.store.retain(message)
 
     def lasts(self, message: Message) -> bool:
         """False: it is retained no longer (3.3.2.3.3)."""

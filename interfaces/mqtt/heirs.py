@@ -72,8 +72,8 @@ class Heirs:
             return
         while found := await store.run(scripts.INHERIT, (store.homes,), (
                 store.me, home, store.members, store.root, repr(store.storage.now()), BATCH, lock, round(LOCKED * 1000))):
-            for client_id, fields in zip(found[::2], found[1::2], strict=True):
-                self.take_in(client_id.decode("utf-8", "replace"), records.read(fields), home)
+            for client_id, fields in records.pairs(found):
+                self.take_in(client_id, records.read(fields), home)
         for message in await store.storage.inherit(home):
             if message.get("type") == "mqtt.send" and message.get("former") is None:
                 await self.desk.group_send(GROUP, {**message, "former": home})

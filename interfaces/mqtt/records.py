@@ -85,9 +85,14 @@ def all_of(session: Session) -> dict:
     return found
 
 
+def pairs(found: list):
+    """Of names and what belongs to each, as scripts give them in one list."""
+    return ((name.decode("utf-8", "replace"), data) for name, data in zip(found[::2], found[1::2], strict=True))
+
+
 def read(found: list) -> dict[str, bytes]:
     """The answer to HGETALL."""
-    return {field.decode("utf-8", "replace"): data for field, data in zip(found[::2], found[1::2], strict=True)}
+    return dict(pairs(found))
 
 
 def about(data: bytes) -> tuple[str | None, int]:

@@ -226,10 +226,7 @@ class Redis(RetainedInRedis):
     async def give_up(self, client_id: str, to: str) -> None:
         self.broker.sweep()
         session = self.sessions.get(client_id)
-        if session is not None and session.client is not None:
-            former = session.client
-            former.taken_over(self.broker.leave(session, former.will, former.relay))
-            session = self.sessions.get(client_id)
+        session = session and self.broker.supplant(session)
         if session is not None:
             changes = self.dirty.pop(session, {})
             self.desk.begin(self.put(session, changes or {"m": True}))

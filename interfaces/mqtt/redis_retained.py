@@ -47,7 +47,7 @@ class RetainedInRedis(Memory):
 
     async def settled(self) -> None:
         """Twice: what is decided with Redis (a shared subscription) is then written."""
-        for _ in "12":
+        for _ in range(2):
             last = self.round + bool(self.dirty or self.topics)
             while (self.dirty or self.topics) and self.round < last or any(number <= last for number in self.writing):
                 await self.desk.wait(WRITTEN, AGAIN)
@@ -60,8 +60,8 @@ class RetainedInRedis(Memory):
             except LayerDown:
                 await self.desk.wait(object(), AGAIN)
                 continue
-            for topic, data in zip(found[::2], found[1::2], strict=True):
-                self.load_one(topic.decode("utf-8", "replace"), data)
+            for topic, data in records.pairs(found):
+                self.load_one(topic, data)
             self.ready = cursor == b"0"
         self.desk.wake(self)
 
@@ -71,12 +71,8 @@ class RetainedInRedis(Memory):
         except (ValueError, TypeError) as error:
             self.desk.log(f"a retained message that can't be read: {error}")
             return
-        if topic not in self.messages.values and topic == message.topic and not self.crowded(message):
+        if topic not in self.messages.values and topic == message.topic and not self.crowded(message, self.broker.options):
             super().retain(message)
-
-    def crowded(self, message: Message) -> bool:
-        limits = self.broker.options
-        return len(self.messages) >= limits.max_retained or self.size + message.size > limits.max_retained_bytes
 
     def retain(self, message: Message) -> None:
         super().retain(message)

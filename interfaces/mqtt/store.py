@@ -39,7 +39,21 @@ class Memory:
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
 
+    # Other servers: there are none
+
+    def hear(self, event) -> None:
+        """What another server says of sessions."""
+
+    def late(self, message: Message, former: str) -> None:
+        """What came for a server that is gone."""
+
     # Retained messages
+
+    def crowded(self, message: Message, limits) -> bool:
+        """There is no room for it among them."""
+        before = self.messages.get(message.topic)
+        return before is None and len(self.messages) >= limits.max_retained or (
+            self.size - (before.size if before is not None else 0) + message.size > limits.max_retained_bytes)
 
     def retain(self, message: Message) -> None:
         before = self.messages.get(message.topic)

@@ -3,6 +3,7 @@ import pytest
 
 from interfaces.contract import Gap
 from interfaces.layers.memory import MemoryLayer
+from tests.layers.redis_layers import lines
 from tests.mqtt.devices import (
     CONNACK, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, Device, World,
 )
@@ -736,3 +737,17 @@ def test_an_alias_that_would_make_a_packet_too_large_is_left_out(world):
         world.publishes("topic/abc", bytes(size))
     assert [(each.topic, each.properties.get("topic_alias")) for each in b.hears()] == [
         ("topic/abc", None), ("topic/abc", 1), ("", 1)]
+
+
+@pytest.mark.parametrize("said", [
+    {"type": "mqtt.yield", "client_id": "b", "home": "h"}, {"type": "mqtt.yielded", "client_id": "b", "home": "h"},
+    {"type": "mqtt.inherited", "home": "h"}, {"type": "mqtt.send", "topic": "t/1", "payload": b"x", "former": "h"}])
+def test_what_servers_say_to_one_another_means_nothing_where_there_is_but_one(world, said):
+    world = world()
+    b = subscribed(world)
+    with lines():               # and nobody logs a failure
+        world.layer.group_send("mqtt", said)
+        world.settle()
+    assert b.hears() == [] and not b.ended
+    world.publishes("t/1", b"y")
+    assert b.heard() == [("t/1", b"y")]
