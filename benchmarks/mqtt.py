@@ -6,7 +6,6 @@
 Standard library only, one process of plain Python for all devices. A column of each table says how much CPU that took.
 """
 import argparse
-import resource
 import statistics
 import sys
 import time
@@ -19,7 +18,7 @@ from brokers import Broker, name
 from fleet import IN_FLIGHT, PATIENCE, Fleet, Talk, Talks, asked, news, publish, relayed
 from held import settled, too_many
 from processes import Failed
-from run import fill, machine, versions
+from run import machine, told, versions
 from sockets import Watch, labels
 
 HELD, SUBSCRIBED, LET_IN = 10_000, 5_000, 3_000     # the project's requirements; LET_IN, a guess: a second or more of each
@@ -252,19 +251,8 @@ def main() -> int:
     if lacking := too_many(arguments.devices) or (on_redis.missing() if arguments.layer == "redis" else ""):
         print(lacking, file=sys.stderr)
         return 2
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    there, lines = set() if arguments.layer == "redis" else brokers.prepare(), []
-    try:
-        for line in tables(arguments, there):
-            print(line, flush=True)
-            lines.append(line)
-    except Failed as failed:
-        print(failed, file=sys.stderr)
-        return 1
-    if arguments.write:
-        fill(arguments.write, "\n".join(lines), BEGIN[arguments.layer])
-    return 0
+    there = set() if arguments.layer == "redis" else brokers.prepare()
+    return told(tables(arguments, there), arguments.write, BEGIN[arguments.layer])
 
 
 if __name__ == "__main__":

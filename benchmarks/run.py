@@ -8,9 +8,11 @@ import argparse
 import os
 import platform
 import re
+import resource
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -160,6 +162,23 @@ def versions(measured, layer: str) -> list[str]:
         found += on_redis.versions(any(row.classic for row in measured))
     others = [row.name for row in measured if row.peer]
     return found + (peers.versions(others) if others else [])
+
+
+def told(lines: Iterable[str], write: Path | None, mark: str) -> int:
+    """Print the tables as they come, and put them into a file; gives the status to end with."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    found = []
+    try:
+        for line in lines:
+            print(line, flush=True)
+            found.append(line)
+    except Failed as failed:
+        print(failed, file=sys.stderr)
+        return 1
+    if write:
+        fill(write, "\n".join(found), mark)
+    return 0
 
 
 def fill(path: Path, text: str, mark: str):

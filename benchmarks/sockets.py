@@ -5,7 +5,6 @@
 Standard library only, one process of plain Python for all clients. The second table says how much CPU that took.
 """
 import argparse
-import resource
 import statistics
 import sys
 import time
@@ -15,8 +14,8 @@ from pathlib import Path
 import on_redis
 from clients import Sockets
 from held import settled, too_many
-from processes import LEAVE, Failed, House, machine_seconds
-from run import fill, machine, versions
+from processes import LEAVE, House, machine_seconds
+from run import machine, told, versions
 from traffic import replace
 
 HELD, SUBSCRIBED = 10_000, 5_000        # the project's requirements
@@ -213,19 +212,7 @@ def main() -> int:
     if lacking := too_many(arguments.connections) or (on_redis.missing() if arguments.layer == "redis" else ""):
         print(lacking, file=sys.stderr)
         return 2
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    lines = []
-    try:
-        for line in tables(arguments):
-            print(line, flush=True)
-            lines.append(line)
-    except Failed as failed:
-        print(failed, file=sys.stderr)
-        return 1
-    if arguments.write:
-        fill(arguments.write, "\n".join(lines), BEGIN[arguments.layer])
-    return 0
+    return told(tables(arguments), arguments.write, BEGIN[arguments.layer])
 
 
 if __name__ == "__main__":

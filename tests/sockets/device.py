@@ -1,4 +1,6 @@
 """A device of another hand, paho's, that remembers what it was told."""
+from contextlib import ExitStack, contextmanager
+
 from paho.mqtt.client import CallbackAPIVersion, Client, MQTTv5, MQTTv311
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -77,6 +79,17 @@ class Device:
     def leaves(self):
         self.client.disconnect()
         self.client.loop_stop()
+
+
+@contextmanager
+def devices(port=None, **given):
+    """`to("lamp")`: a Device, gone at the end; without a port it is the first argument. `given`: what each is made with."""
+    with ExitStack() as made:
+        def to(*arguments, **more):
+            device = Device(*(() if port is None else (port,)), *arguments, **{**given, **more})
+            made.callback(device.leaves)
+            return device
+        yield to
 
 
 class Talker(Device):

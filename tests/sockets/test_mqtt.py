@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from paho.mqtt.client import MQTTv5, MQTTv311
 
-from tests.sockets.device import VERSIONS, Device, Talker
+from tests.sockets.device import VERSIONS, Device, Talker, devices
 from tests.sockets.processes import House, until
 from tests.sockets.test_twistd import certify
 
@@ -39,11 +39,7 @@ def front(tmp_path_factory):
 @pytest.fixture
 def comes(front):
     """`comes("lamp")`: a device, gone at the end of the test."""
-    with contextlib.ExitStack() as devices:
-        def to(name, *arguments, **more):
-            device = Device(front.mqtt, name, *arguments, **more)
-            devices.callback(device.leaves)
-            return device
+    with devices(front.mqtt) as to:
         yield to
 
 

@@ -156,3 +156,10 @@ def ask(request, doors):
     doors.port = doors.ports[request.param]
     with doors.visit():
         yield doors
+
+
+@pytest.fixture
+def front(served):
+    """A server, which the tests of a module share, as its `served` makes it; its workers are theirs."""
+    with served.visit():
+        yield served

@@ -27,13 +27,6 @@ def served(shared):
     return shared
 
 
-@pytest.fixture
-def front(served):
-    """A server, which these tests share; its workers are theirs."""
-    with served.visit():
-        yield served
-
-
 @pytest.mark.parametrize("environment", ["stock", "ours"])
 def test_a_plain_consumer_answers_at_once_or_later_and_reads_a_body(front, environment):
     [redis] = front.servers

@@ -1,10 +1,9 @@
 """Devices before the stock runworker of Channels 1.1 and asgi_redis, which are older than all this and know nothing of us."""
-import contextlib
 
 import pytest
 from paho.mqtt.client import MQTTv5, MQTTv311
 
-from tests.sockets.device import VERSIONS, Device
+from tests.sockets.device import VERSIONS, Device, devices
 from tests.sockets.processes import until
 from tests.workers.conftest import interpreter
 
@@ -34,11 +33,7 @@ def served(front):
 @pytest.fixture
 def comes(served):
     """`comes("lamp")`: a device, gone at the end of the test."""
-    with contextlib.ExitStack() as devices:
-        def to(name, *arguments, **more):
-            device = Device(served.mqtt, name, *arguments, **more)
-            devices.callback(device.leaves)
-            return device
+    with devices(served.mqtt) as to:
         yield to
 
 

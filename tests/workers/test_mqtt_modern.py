@@ -1,10 +1,9 @@
 """Devices on a real Redis: plain consumers of Channels 4, on our layer and on channels_redis."""
-import contextlib
 import signal
 
 import pytest
 
-from tests.sockets.device import VERSIONS, Device, Talker
+from tests.sockets.device import VERSIONS, Talker, devices
 from tests.sockets.processes import until
 
 pytestmark = pytest.mark.slow
@@ -20,26 +19,15 @@ def served(shared):
 
 
 @pytest.fixture
-def site(served):
-    """A server, which these tests share; its workers are theirs."""
-    with served.visit():
-        yield served
-
-
-@pytest.fixture
-def comes(site):
+def comes(front):
     """`comes("lamp")`: a device, gone at the end of the test."""
-    with contextlib.ExitStack() as devices:
-        def to(name, *arguments, **more):
-            device = Device(site.mqtt, name, *arguments, **more)
-            devices.callback(device.leaves)
-            return device
+    with devices(front.mqtt) as to:
         yield to
 
 
 @pytest.mark.parametrize("environment", ["stock", "ours"])
-def test_a_plain_consumer_of_each_channel(site, comes, environment):
-    site.modern("plain_devices", environment, CHANNELS)
+def test_a_plain_consumer_of_each_channel(front, comes, environment):
+    front.modern("plain_devices", environment, CHANNELS)
     devices = [comes(f"lamp{version}", version) for version in VERSIONS]
     assert [comes("thief", version, user=("bob", "guess")).answer for version in VERSIONS] == [0x86, 0x86]
     for device in devices:
@@ -47,7 +35,7 @@ def test_a_plain_consumer_of_each_channel(site, comes, environment):
     one, other = devices
     for qos in (1, 2):
         one.publishes("up", f"{qos}", qos)
-        assert f"got up {qos} 0 {qos}" in site.noted
+        assert f"got up {qos} 0 {qos}" in front.noted
     one.hears(("down", b"you said 1", 0, False), ("down", b"you said 2", 0, False))
     one.publishes("between/us", "hello")
     one.hears(("down", b"you said hello", 0, False), ("between/us", b"hello", 1, False))
@@ -68,51 +56,52 @@ def test_a_plain_consumer_of_each_channel(site, comes, environment):
     late.subscribes("between/all", 2)
     late.hears(("between/all", BINARY, 2, True))
     late.client.unsubscribe("between/all")
-    until(lambda: "not between/all" in site.noted, "it is told")
+    until(lambda: "not between/all" in front.noted, "it is told")
     one.publishes("everywhere", b"")                                # nothing is retained any more
     for device in devices:
         device.hears(("between/all", b"", 1, False))
     late.leaves()
     one.leaves()
     other.vanishes()
-    until(lambda: (site.noted.count("left 0x00 True"), site.noted.count("left 0x80 False")) == (2, 1), "all ends are heard of")
-    [redis] = site.servers
+    ends = ("left 0x00 True", "left 0x80 False")
+    until(lambda: [front.noted.count(end) for end in ends] == [2, 1], "all ends are heard of")
+    [redis] = front.servers
     until(lambda: redis("ZCARD", "asgi:group:devices") == 0, "the group is empty")
-    assert "Traceback" not in site.server.text
+    assert "Traceback" not in front.server.text
 
 
-def test_plain_consumers_come_and_go_behind_their_devices(site, comes):
+def test_plain_consumers_come_and_go_behind_their_devices(front, comes):
     """Nobody owns them: what is published meanwhile waits in the channel, and is acknowledged later."""
-    worker = site.modern("plain_devices", "ours", CHANNELS)
+    worker = front.modern("plain_devices", "ours", CHANNELS)
     device = comes("lamp")
     device.publishes("up", "with a worker")
     assert worker.ends() == 0
     waits = device.begins("up", "without")
-    site.modern("plain_devices", "ours", CHANNELS)
+    front.modern("plain_devices", "ours", CHANNELS)
     waits.wait_for_publish(10)
     assert waits.is_published() and not device.ended
-    assert site.noted == ["got up 1 0 with a worker", "got up 1 0 without"]
+    assert front.noted == ["got up 1 0 with a worker", "got up 1 0 without"]
     device.leaves()
-    until(lambda: site.noted[2:] == ["left 0x00 True"], "its end is heard of")
+    until(lambda: front.noted[2:] == ["left 0x00 True"], "its end is heard of")
 
 
-def test_no_message_is_lost_when_a_worker_ends_or_is_killed(site, comes):
-    first = site.modern("devices", "ours", CHANNELS[:1])
-    talkers = [Talker(site.mqtt, f"talker{version}{qos}", version, qos) for version in VERSIONS for qos in (1, 2)]
+def test_no_message_is_lost_when_a_worker_ends_or_is_killed(front, comes):
+    first = front.modern("devices", "ours", CHANNELS[:1])
+    talkers = [Talker(front.mqtt, f"talker{version}{qos}", version, qos) for version in VERSIONS for qos in (1, 2)]
 
     def all_go_on():
         for talker in talkers:
             talker.goes_on()
     all_go_on()
-    second = site.modern("devices", "ours", CHANNELS[:1])
+    second = front.modern("devices", "ours", CHANNELS[:1])
     assert first.ends() == 0
     all_go_on()
-    assert not [line for line in site.noted if line.split()[4] == "1"], "nothing is given twice in a deploy"
-    site.modern("devices", "ours", CHANNELS[:1])
+    assert not [line for line in front.noted if line.split()[4] == "1"], "nothing is given twice in a deploy"
+    front.modern("devices", "ours", CHANNELS[:1])
     assert second.ends(signal.SIGKILL) == -signal.SIGKILL
     all_go_on()
     for talker in talkers:
         talker.falls_silent()
         assert not talker.ended, "it has noticed nothing"
-        talker.was_heard(site.noted)
+        talker.was_heard(front.noted)
         talker.leaves()

@@ -1,14 +1,13 @@
 """Several interface servers on one Redis: devices go from one to the other, servers stop and are killed."""
-import contextlib
 import json
 import signal
 import subprocess
 import sys
 
 import pytest
-from paho.mqtt.client import MQTTv5, MQTTv311
+from paho.mqtt.client import MQTTv311
 
-from tests.sockets.device import VERSIONS, Device
+from tests.sockets.device import VERSIONS, devices
 from tests.sockets.processes import free_port, until
 from tests.workers.conftest import ROOT
 
@@ -57,11 +56,7 @@ def house(django):
 
 @pytest.fixture
 def comes(house):
-    with contextlib.ExitStack() as devices:
-        def to(port, name, version=MQTTv5, **more):
-            device = Device(port, name, version, **{"keeps": True, **more})
-            devices.callback(device.leaves)
-            return device
+    with devices(keeps=True) as to:
         yield to
 
 

@@ -22,13 +22,6 @@ def served(shared):
 
 
 @pytest.fixture
-def front(served):
-    """A server, which these tests share; its workers are theirs."""
-    with served.visit():
-        yield served
-
-
-@pytest.fixture
 def opens(front):
     with contextlib.ExitStack() as clients:
         yield lambda path, **more: clients.enter_context(connect(front.ws + path, proxy=None, **more))
