@@ -22,6 +22,8 @@ from interfaces.worker.hub_inbox import HubInbox
 from interfaces.worker.hub_presence import HubPresence
 
 __all__ = ["LocalChannelLayer", "MessageTooLarge"]
+# Asked anew of a server that comes again, since twice is as once. A message isn't: the one that is gone may have had it.
+REPEATABLE = {wire.GROUP_ADD, wire.GROUP_DISCARD, wire.MEMBERS}
 
 
 def __getattr__(name: str):
@@ -125,6 +127,14 @@ class LocalChannelLayer(HubPresence, HomedLayer):
 
     async def question(self, home: HubHome, kind: int, name: str, payload) -> tuple[int, bytes]:
         connection = await home.connected()
+        try:
+            return await self.answer(home, connection, kind, name, payload)
+        except ConnectionError:
+            if kind not in REPEATABLE or home is not self.home or not home.alive:
+                raise
+        return await self.answer(home, await home.connected(), kind, name, payload)
+
+    async def answer(self, home: HubHome, connection, kind: int, name: str, payload) -> tuple[int, bytes]:
         self.last_id = number = self.last_id % 0xFFFFFFFF + 1
         self.results[number] = future = home.loop.create_future()
         try:
