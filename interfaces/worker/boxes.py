@@ -46,6 +46,11 @@ class Waiters:
         self.ready.insert(0, message)
         self.hand_out()
 
+    @property
+    def at_rest(self) -> bool:
+        """What was handed out has been taken: its reader is back. One that was given a message is not awake yet."""
+        return not self.ready and any(not waiter.done() for waiter in self.waiters)
+
     def waits(self) -> None:
         """A reader began to wait."""
 
@@ -163,6 +168,10 @@ class Listening(Waiters):
         if self.link.connection is not None:
             self.withdrawing += 1
             self.link.connection.write(frame(WITHDRAW, self.channel))
+
+    @property
+    def at_rest(self) -> bool:
+        return super().at_rest and not self.starting
 
     def withdrawn(self) -> None:
         self.withdrawing = max(0, self.withdrawing - 1)

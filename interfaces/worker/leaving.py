@@ -58,7 +58,7 @@ class Leaving:
     def at_rest(self, channel: str) -> bool:
         from interfaces.worker import runworker          # not above: it imports this module
 
-        return not self.layer.inbox.listenings[channel].ready and runworker.at_rest(self.worker, channel)
+        return self.layer.inbox.listenings[channel].at_rest and runworker.at_rest(self.worker, channel)
 
 
 def interrupt() -> None:

@@ -1,8 +1,10 @@
 """How many messages each reader wants, and what becomes of those that came for nobody. On a clock, without a Redis."""
 import asyncio
 
+import msgpack
 import pytest
 
+from interfaces.worker.boxes import Listening
 from interfaces.worker.redis_boxes import LINGER, PARTS, RedisBody, RedisHosting, RedisListening
 from tests.worker.hub import dialogue
 
@@ -56,6 +58,53 @@ async def reads(listening):
 
 def listening():
     return RedisListening("jobs", Desk())
+
+
+@dialogue
+async def test_a_reader_that_was_given_a_message_and_is_not_awake_yet_is_not_at_rest():
+    """A worker that ended then would lose the message: neither its queue nor this listening has it."""
+    jobs = listening()
+    assert not jobs.at_rest, "nobody reads yet"
+    reader = await reads(jobs)
+    assert jobs.at_rest
+    comes(jobs, 1)
+    assert not jobs.ready and not jobs.at_rest
+    await reader
+    assert not jobs.at_rest, "it has not been back"
+    reader = await reads(jobs)
+    assert jobs.at_rest
+    reader.cancel()
+    assert not jobs.at_rest
+
+
+@dialogue
+async def test_what_the_hub_is_being_told_of_is_not_at_rest():
+    """The same on a hub, where a message begins only when the word of it has left."""
+    class Link:
+        connection = None
+        loop, decode, told = asyncio.get_running_loop(), staticmethod(msgpack.unpackb), []
+
+        def write(self, frame):
+            """It is on its way."""
+
+        def when_flushed(self, call):
+            self.told.append(call)
+
+    link = Link()
+    link.connection = link
+    jobs = Listening("jobs", link)
+    reader = await reads(jobs)
+    assert jobs.at_rest
+    jobs.pushed(msgpack.packb({"n": 1}), link.loop.time())
+    jobs.settle()
+    jobs.withdraw()
+    assert not jobs.at_rest and not reader.done()
+    link.told.pop()(True)
+    assert not jobs.at_rest
+    assert await reader == {"n": 1}
+    reader = await reads(jobs)
+    assert jobs.at_rest
+    reader.cancel()
 
 
 @dialogue
