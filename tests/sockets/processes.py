@@ -8,15 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+from redis_server import free_port
+
 SITE = Path(__file__).parent / "site"
 TWISTD = Path(sys.executable).parent / "twistd"
 SOCKETS = ("websocket.connect", "http.request")
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def until(condition, what: str, seconds: float = 15.0):
