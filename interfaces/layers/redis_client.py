@@ -152,13 +152,17 @@ class Connection(txredisapi.RedisProtocol):
     def give_up(self, reason: str) -> None:
         """Cut the connection off, for this reason."""
         self.reason = self.reason or reason
+        self.sweep_no_more()
         self.transport.abortConnection()
 
-    def connectionLost(self, why):
-        self.reason = self.reason or sentence(why.value)
+    def sweep_no_more(self) -> None:
         if self.sweeping is not None:
             self.sweeping.cancel()
             self.sweeping = None
+
+    def connectionLost(self, why):
+        self.reason = self.reason or sentence(why.value)
+        self.sweep_no_more()
         super().connectionLost(why)
         pending, self.pending = self.pending, deque()
         for answer, _ in pending:

@@ -106,7 +106,7 @@ class SentinelPlace(Place):
                 commands.insert(0, login(sentinel))
             found = (await defer.ensureDeferred(connection.many(*commands)).addTimeout(ASK, self.reactor))[-1]
         finally:
-            connection.transport.abortConnection()
+            connection.give_up("it was asked")
         if found is None:
             return None
         try:

@@ -488,6 +488,13 @@ async def test_no_sentinel_knows_it(layers):
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_layer_that_is_closed_while_it_asks_a_sentinel_leaves_nothing(layers):
+    async with fake(SENTINEL=None) as (port, answers, commands):
+        await layers(f"redis+sentinel://127.0.0.1:{port}?master=mymaster")
+        await until(lambda: commands, "asked")          # the fixture closes it, and looks for timers
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_sentinel_that_names_a_replica_or_changes_its_mind(layers):
     slave, master = b"*1\r\n$5\r\nslave\r\n", b"*1\r\n$6\r\nmaster\r\n"
     async with fake(ROLE=slave) as (one, role, commands), fake(ROLE=master) as (two, *_):
