@@ -68,8 +68,10 @@ message, with all keys of that and `resumed: True`, `epoch` (1, 2, ...) and `sta
 
 - its owner gave it back, as `over_channels` does with all of its connections on SIGTERM;
 - its owner is lost. The `local:` layer tells at once; elsewhere the server sends `interface.ping` (`id`,
-  `reply_channel`) to the owner every 10 s (`--owner-ping`), to be answered with `interface.pong` (`id`), and three
-  misses are a loss; whoever says what it has `handled` lives too;
+  `reply_channel`) to the owner, at once and every 10 s (`--owner-ping`), to be answered with `interface.pong` (`id`,
+  `reader`), and three misses are a loss; whoever says what it has `handled` lives too. `reader` is the number (CLIENT ID)
+  of the connection on which it reads from Redis, or 0. Once that is closed it is asked each second, and lost after 5.
+  With it goes what it had taken and not claimed ([decision 20](decisions/0020-a-closed-connection-raises-a-doubt.md));
 - the layer has lost its data, so that groups are joined again. Of workers that own nothing the message is the same,
   and nothing need be claimed. In the format of Channels 1 there are no announcements: there the connection is ended.
 

@@ -71,7 +71,7 @@ class Demo:
         self.start("server", twistd, "--nodaemon", "--pidfile=", "channels-interfaces", "--layer", layer,
                    "--grace=1", "--http", f"tcp:{self.port}:interface=127.0.0.1",
                    "--mqtt", f"tcp:{self.mqtt}:interface=127.0.0.1",
-                   "--owner-ping=1")        # for Redis, where the death of a worker is seen by its silence: after 3 s, not 30
+                   "--owner-ping=1")        # for Redis, where the death of a worker is sure only after some silence: 3 s, not 6
         self.start_worker()
 
     def start_worker(self):

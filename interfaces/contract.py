@@ -77,6 +77,12 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """This worker process may have died: what it read by is gone."""
+    process: str
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """Messages to this process may be lost. `everything`: all that the layer stored is, what waited and the groups too."""
     everything: bool = False

@@ -5,32 +5,29 @@ from base64 import urlsafe_b64encode
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
 
-from interfaces.contract import ChannelFull, Gap, Lost, MessageTooLarge, Taken
+from interfaces.contract import ChannelFull, Doubt, Gap, Lost, MessageTooLarge, Taken
+from interfaces.pings import EVERY, Pings
 from interfaces.tenure import Announcer
 
+DOUBTFUL = 0.05                 # seconds, a guess: times of two clocks that are as good as equal
 log = Logger(namespace="interfaces.exchange")
 NAME_BYTES = 16                 # messages.md: 128 bits, unguessable
-PING = 10.0                     # seconds; messages.md, Worker loss
-MISSES = 3                      # likewise
 
 
 class Exchange:
     """The reply channels of one process, and the worker processes that own connections."""
 
     def __init__(self, layer, clock, max_buffer: int = 16 * 1024 * 1024, resume_timeout: float = 60.0, credit: int = 64,
-                 owner_ping: float = PING):
+                 owner_ping: float = EVERY):
         self.layer, self.clock, self.max_buffer = layer, clock, max_buffer
         self.resume_timeout, self.credit = resume_timeout, credit       # messages.md, Worker loss; Credit
-        self.owner_ping = owner_ping
         self.announcer = Announcer(self)
+        self.pings = Pings(self, clock, owner_ping)
         self.address = None
         self.names = []         # fresh, unguessable
         self.links = {}         # connection name -> Link
         self.desks = {}         # name -> Desk
         self.owned = {}         # worker process -> {connection name: Link}
-        self.pinged = {}        # worker process -> pings that it has not answered
-        self.heard = set()      # owners that have said since the last pings what they have handled: a sign of life as good
-        self.timer = None
         self.late = 0           # replies to connections that are gone
         self.unreadable = 0     # replies that fit no format
         self.fenced = 0         # claims that came too late
@@ -44,9 +41,11 @@ class Exchange:
         self.announcer.close()
         for desk in self.desks.values():
             desk.close()
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        self.pings.close()
+
+    @property
+    def own_channel(self) -> str:
+        return f"{self.address.prefix}!{self.name}"
 
     def enter(self, link) -> str:
         """A fresh connection name for a link."""
@@ -93,13 +92,15 @@ class Exchange:
         """Not for a connection, or for one that is over."""
         if item.__class__ is Lost:
             self.lost(item)
+        elif item.__class__ is Doubt:
+            self.pings.doubt(item.process)
         elif item.__class__ is Gap:
             for link in list(self.links.values()):
                 (link.deliver if link.tenure is None else link.tenure.gap)(item)
             for desk in self.desks.values() if item.everything else ():
                 desk.renew()
         elif name == self.name:
-            self.pinged.pop(item.get("id"), None)
+            self.pings.answered(item)
         elif name in self.desks:
             self.desks[name].deliver(item)
         elif item.__class__ is dict:
@@ -133,9 +134,10 @@ class Exchange:
         self.disown(name, link)
         if item.owner is not None:
             link.owner = item.owner
-            self.owned.setdefault(item.owner.partition("!")[0], {})[name] = link
-            if self.timer is None and not self.layer.tells_lost:
-                self.timer = self.clock.callLater(self.owner_ping, self.ping)
+            process = item.owner.partition("!")[0]
+            self.owned.setdefault(process, {})[name] = link
+            if not self.layer.tells_lost:
+                self.pings.owns(process, item.owner)
         if link.tenure is not None:
             link.tenure.plain() if item.owner is None else link.tenure.claimed()
 
@@ -152,32 +154,31 @@ class Exchange:
                 pass        # the worker does not read; who needs it hears of its loss
         ensureDeferred(send())
 
-    def ping(self):
-        """Where the layer does not tell of lost processes, ask those that own connections."""
-        self.timer, heard, self.heard = None, self.heard, set()
-        for process, links in list(self.owned.items()):
-            owner = next(iter(links.values())).owner
-            missed = self.pinged[process] = 0 if owner in heard else self.pinged.get(process, -1) + 1
-            if missed >= MISSES:
-                del self.pinged[process]
-                self.lost(Lost(process))
-            else:
-                self.tell(owner, {"type": "interface.ping", "id": process,
-                                  "reply_channel": f"{self.address.prefix}!{self.name}"})
-        if self.owned:
-            self.timer = self.clock.callLater(self.owner_ping, self.ping)
-        else:
-            self.pinged.clear()
+    def owner(self, process: str) -> str | None:
+        """The channel of its own of a process that owns connections."""
+        return next((link.owner for link in self.owned.get(process, {}).values()), None)
 
     def lost(self, item: Lost):
-        links = self.owned.pop(item.process, {})
-        owner = next((link.owner for link in links.values()), None)
+        owner, links = self.owner(item.process), self.owned.pop(item.process, {})
         if self.layer.tells_lost or owner is None:
             return self.bereave(links, item, {})
         for link in links.values():
             if link.tenure is not None:
                 link.tenure.suspend()
         ensureDeferred(self.recover(owner, links, item))
+
+    async def find_orphans(self, item: Lost, before: float):
+        """What the lost process had taken and not yet claimed, as a worker does within 0.2 s: what was sent `before` it was
+        doubted, belongs to nobody, and waits no more."""
+        old = {}
+        for link in self.links.values():
+            if link.unclaimed is not None and link.unclaimed[1] < before:
+                old.setdefault(link.unclaimed[0], []).append(link)
+        for channel, links in old.items():
+            before = min(before, await self.layer.oldest(channel) - DOUBTFUL)
+            for link in links:
+                if link.unclaimed is not None and link.unclaimed[1] < before:       # still
+                    link.orphaned(item)
 
     async def recover(self, owner: str, links: dict, item: Lost):
         self.bereave(links, item, await self.layer.recover(owner))

@@ -18,11 +18,11 @@ OURS = ("interface.credit", "interface.state")  # said to the bridge, not to the
 class Link(Driven):
     """The only thing a story sees. contract.Link says what each method promises."""
     __slots__ = ("name", "owner", "order", "handled", "window", "successor", "curious", "epoch", "tenure",
-                 "again")
+                 "again", "asked")
 
     def __init__(self, connection, stream=None):
         super().__init__(connection, stream)
-        self.name = self.owner = self.successor = self.tenure = self.again = None
+        self.name = self.owner = self.successor = self.tenure = self.again = self.asked = None
         self.curious = False
         self.order, self.handled, self.window, self.epoch = 0, -1, connection.factory.exchange.credit, 0
 
@@ -133,7 +133,7 @@ class Link(Driven):
             return
         full = not self.room
         self.handled = handled
-        self.connection.factory.exchange.heard.add(self.owner)
+        self.connection.factory.exchange.pings.heard.add(self.owner)
         if self.tenure is not None:
             self.tenure.handled(handled)
         if full and self.room:
@@ -150,6 +150,8 @@ class Link(Driven):
             if self.tenure is not None and not self.tenure.asked and (self.owner is not None or self.tenure.vacant):
                 return await self.tenure.send(encoded)
             channel = self.owner or form.channel
+            if self.tenure is None and self.asked is None:
+                self.asked = channel, self.now()
             encoded["order"] = self.order
             self.order += 1         # before it is sent: who reads it may answer before the layer has confirmed it
         layer, until, pause = self.connection.factory.exchange.layer, self.now() + patience, 0.01
@@ -167,6 +169,23 @@ class Link(Driven):
             except BaseException:
                 self.order -= counted
                 raise
+
+    @property
+    def unclaimed(self) -> tuple[str, float] | None:
+        """The shared channel where it asks for an owner, and since when; None when it has one, or needs none."""
+        if self.owner is not None or self.ended is not None:
+            return None
+        tenure = self.tenure
+        if tenure is None:
+            return self.asked
+        return (tenure.channel, tenure.announced) if tenure.announced is not None and (tenure.asked or tenure.vacant) else None
+
+    def orphaned(self, lost):
+        """Who took it is lost, and was not its owner yet."""
+        if self.tenure is None:
+            self.deliver(lost)
+        else:
+            self.tenure.lost()
 
     async def tell(self, message):
         layer = self.connection.factory.exchange.layer
@@ -223,6 +242,7 @@ class Link(Driven):
         first = message.__message__.encode(message)
         first["reply_channel"] = self.reply_channel
         self.tenure = Tenure(self, first, self.now() + timeout)
+        self.tenure.announced = self.now()
         try:
             return await self.ask(message, timeout)
         finally:
@@ -230,7 +250,7 @@ class Link(Driven):
 
     def renew(self):
         self.forget()
-        self.box, self.boxed = None, 0
+        self.box, self.boxed, self.asked = None, 0, None
         self.order, self.handled, self.curious, self.epoch = 0, -1, False, 0
 
     def forget(self):

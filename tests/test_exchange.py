@@ -1,13 +1,16 @@
 """Who owns a connection, on layers that tell it and on layers that do not (Redis)."""
+from math import inf
+
 import pytest
 
-from interfaces.contract import Lost, Taken
-from interfaces.exchange import MISSES, PING
+from interfaces.contract import Doubt, Lost, Taken
 from interfaces.http.plugin import http
 from interfaces.http.upload import PART
 from interfaces.layers.memory import MemoryLayer
+from interfaces.pings import EVERY, MISSES, PRESS, PRESSED
 from interfaces.testing import Peer
 
+OWNER = "specific.test!owner"
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -27,7 +30,7 @@ def asked(**more) -> Peer:
     return peer
 
 
-def claims(peer, owner="specific.test!owner", **more):
+def claims(peer, owner=OWNER, **more):
     peer.app.replies(type_="interface.credit", handled=0, receive_channel=owner, **more)
 
 
@@ -53,7 +56,7 @@ def test_none_gives_back():
     claims(peer, None)
     assert not peer.exchange.owned
     for _ in range(MISSES + 1):
-        peer.waits(PING)
+        peer.waits(EVERY)
     assert peer.app.nothing() and not peer.ended, "nobody is pinged, nobody is lost"
 
 
@@ -61,37 +64,169 @@ def test_an_owner_that_answers_pings_keeps_its_requests():
     peer = asked()
     claims(peer)
     for _ in range(MISSES + 2):
-        peer.waits(PING)
+        peer.waits(EVERY)
         ping = peer.app.got("interface.ping")
         peer.layer.send(ping["reply_channel"], {"type": "interface.pong", "id": ping["id"]})
         peer.settle()
     peer.app.replies(to=next(iter(peer.app.heard))["reply_channel"], status=200, content=b"")
     assert peer.heard().startswith(b"HTTP/1.1 200")
-    peer.waits(2 * PING)
-    assert peer.app.nothing() and peer.exchange.timer is None, "nobody is pinged who owns nothing"
+    peer.waits(2 * EVERY)
+    assert peer.app.nothing() and peer.exchange.pings.timer is None, "nobody is pinged who owns nothing"
 
 
 def test_an_owner_that_does_not_answer_is_lost_after_three_pings():
     peer = asked()
     claims(peer)
     for _ in range(MISSES):
-        peer.waits(PING)
+        peer.waits(EVERY)
     assert not peer.ended
-    peer.waits(PING)
+    peer.waits(EVERY)
     assert peer.heard().startswith(b"HTTP/1.1 502 ")
 
 
 def test_an_owner_that_says_what_it_has_handled_lives_and_has_only_much_to_do_before_it_comes_to_the_ping():
     peer = asked()
-    peer.app.replies(type_="interface.credit", receive_channel="specific.test!owner")
+    peer.app.replies(type_="interface.credit", receive_channel=OWNER)
     for _ in range(MISSES):
-        peer.waits(PING)
+        peer.waits(EVERY)
     peer.layer.send(next(iter(peer.app.heard))["reply_channel"], {"type": "interface.credit", "handled": 0})
     for _ in range(MISSES):
-        peer.waits(PING)
+        peer.waits(EVERY)
     assert not peer.ended
-    peer.waits(PING)
+    peer.waits(EVERY)
     assert peer.heard().startswith(b"HTTP/1.1 502 ")
+
+
+class Watching(Mute):
+    """It knows by which connection each owner reads."""
+
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self.watched, self.waits = [], inf
+
+    def watch(self, owner, reader):
+        self.watched.append((owner, reader))
+
+    async def oldest(self, channel):
+        return self.waits
+
+
+def watched() -> Peer:
+    peer = Peer(http, layer=Watching)
+    peer.says(GET)
+    request = peer.app.got()["reply_channel"]
+    claims(peer)
+    pongs(peer, peer.app.got("interface.ping"), 7)
+    peer.app.current = request
+    return peer
+
+
+def pongs(peer, ping, reader):
+    peer.layer.send(ping["reply_channel"], {"type": "interface.pong", "id": ping["id"], "reader": reader})
+    peer.settle()
+
+
+def doubts(peer, process="specific.test"):
+    peer.exchange.deliver("", Doubt(process))
+    peer.settle()
+
+
+def test_an_owner_is_asked_at_once_by_what_it_reads_where_the_layer_can_watch_that():
+    peer = watched()
+    assert peer.layer.watched == [(OWNER, 7)]
+    peer.app.replies(status=200, content=b"")
+    peer.says(GET)
+    assert peer.app.got("http.request")
+    claims(peer)
+    assert peer.app.nothing(), "once is enough"
+
+
+def test_an_owner_whose_reader_is_gone_and_who_does_not_answer_is_lost_after_some_seconds():
+    peer = watched()
+    doubts(peer)
+    for _ in range(PRESSED):
+        assert not peer.ended and peer.app.got("interface.ping")["id"] == "specific.test"
+        doubts(peer)
+        peer.waits(PRESS)
+    assert peer.heard().startswith(b"HTTP/1.1 502 ") and not peer.exchange.owned and not peer.exchange.pings.pressed
+
+
+def test_an_owner_that_has_a_new_reader_stays():
+    peer = watched()
+    doubts(peer)
+    peer.waits(PRESS)
+    assert peer.app.got("interface.ping")
+    pongs(peer, peer.app.got("interface.ping"), 8)
+    for _ in range(PRESSED):
+        peer.waits(PRESS)
+    assert not peer.ended and peer.layer.watched[1:] == [(OWNER, 8)]
+
+
+def test_of_one_that_nobody_knows_a_doubt_is_nothing():
+    peer = watched()
+    doubts(peer, "specific.stranger")
+    for _ in range(PRESSED):
+        peer.waits(PRESS)
+    assert peer.app.nothing() and not peer.ended
+
+
+def taken() -> Peer:
+    """By a worker that is known and was killed before it claimed what it took."""
+    peer = watched()
+    peer.app.replies(status=200, content=b"")
+    assert peer.heard().startswith(b"HTTP/1.1 200 ")
+    peer.says(GET)
+    assert peer.app.got("http.request")
+    return peer
+
+
+def loses(peer):
+    doubts(peer)
+    for _ in range(PRESSED):
+        assert peer.app.got("interface.ping") and peer.heard() == b""
+        peer.waits(PRESS)
+
+
+def test_what_a_lost_worker_took_and_had_not_claimed_is_lost_with_it():
+    peer = taken()
+    peer.waits(0.1)
+    loses(peer)
+    assert peer.heard().startswith(b"HTTP/1.1 502 ")
+
+
+@pytest.mark.parametrize("oldest", ["it", "older", "nobody knows"])
+def test_what_still_waits_for_a_worker_is_not_lost(oldest):
+    peer = taken()
+    peer.layer.waits = {"it": peer.clock.seconds(), "older": 0.0, "nobody knows": -inf}[oldest]
+    peer.waits(0.1)
+    loses(peer)
+    assert peer.heard() == b"" and not peer.ended
+
+
+def test_what_is_younger_than_the_doubt_is_another_workers():
+    peer = taken()
+    loses(peer)
+    assert peer.heard() == b"" and not peer.ended
+
+
+def test_what_another_one_claims_in_time_is_that_ones():
+    peer = taken()
+    request = peer.app.current
+    peer.waits(0.1)
+    doubts(peer)
+    peer.app.replies(to=request, type_="interface.credit", handled=0, receive_channel="specific.other!owner")
+    for _ in range(PRESSED):
+        peer.waits(PRESS)
+    assert peer.heard() == b"" and not peer.ended
+
+
+def test_a_server_that_closes_asks_nobody_any_more():
+    peer = watched()
+    doubts(peer)
+    peer.app.got("interface.ping")
+    peer.exchange.close()
+    peer.waits(PRESS)
+    assert peer.app.nothing()
 
 
 def test_a_claim_for_a_connection_that_is_gone_is_answered_with_gone():
@@ -99,7 +234,7 @@ def test_a_claim_for_a_connection_that_is_gone_is_answered_with_gone():
     gone = peer.app.current
     peer.leaves()
     peer.app.got("http.disconnect")
-    peer.layer.send(gone, {"type": "interface.credit", "receive_channel": "specific.test!owner", "epoch": 0})
+    peer.layer.send(gone, {"type": "interface.credit", "receive_channel": OWNER, "epoch": 0})
     peer.settle()
     assert peer.app.got("interface.gone")["reply_channel"] == gone
 

@@ -1,12 +1,14 @@
 """Long-lived connections go from worker to worker: given back in order, lost in a crash, never claimed, left meanwhile."""
 from dataclasses import dataclass
+from math import inf
 
 import pytest
 from twisted.internet.defer import Deferred
 
-from interfaces.contract import Abandoned, ChannelFull, Closed, Gap, Interface, Lost, NoVerdict, Taken
+from interfaces.contract import Abandoned, ChannelFull, Closed, Doubt, Gap, Interface, Lost, NoVerdict, Taken
 from interfaces.laws import traces
 from interfaces.layers.memory import MemoryLayer
+from interfaces.pings import PRESS, PRESSED
 from interfaces.schema import Spelling, key, message
 from interfaces.tenure import RENEW, WINDOW_BYTES
 from interfaces.testing import App, Peer
@@ -189,6 +191,34 @@ def test_what_a_killed_worker_never_took_is_said_to_the_next_one():
     peer.settle()
     two.accepts()
     assert [two.gets("long.line")["text"] for _ in "bc"] == ["b", "c"] and two.app.nothing()
+
+
+def test_an_announcement_that_was_taken_by_a_lost_worker_is_made_again_with_its_loss():
+    class Watching(Quiet):
+        watch = staticmethod(lambda owner, reader: None)
+
+        async def oldest(self, channel):
+            return inf
+    peer = Peer(toy, app=False, layer=Watching)
+    one = Worker(peer, "one")
+    first = one.accepts()
+    assert one.gets("interface.ping")
+    one.leaves()
+    one.gives_back(first, 0)
+    two = Worker(peer, "two")
+    assert two.gets("long.connect")["epoch"] == 1 and two.app.nothing()
+    two.leaves()
+    three = Worker(peer, "three")
+    peer.waits(0.1)
+    peer.exchange.deliver("", Doubt("specific.one"))
+    for _ in range(PRESSED):
+        assert three.app.nothing()
+        peer.waits(PRESS)
+    assert three.accepts()["epoch"] == 2 and three.gets("interface.ping")
+    peer.leaves()
+    three.gets("long.disconnect")
+    peer.waits(200)
+    assert not traces(peer) and not peer.log.faults
 
 
 def test_a_claim_of_an_older_announcement_comes_too_late(peer):

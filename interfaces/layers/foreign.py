@@ -105,6 +105,7 @@ class ForeignLayer:
     """interfaces.layers.contract.ChannelLayer over an asyncio channel layer. `loop` is the reactor's; expiry and capacities are
     the backend's own. Awaitables are Deferreds."""
     tells_taken = tells_lost = False
+    watch = None
     storage = None
     reader_mark = "."
 

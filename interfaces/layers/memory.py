@@ -59,6 +59,7 @@ class MemoryLayer:
     shared.Limits. From `attach` on the methods are for readers: the workers of this machine, or a test's."""
 
     tells_taken = tells_lost = True
+    watch = None
     reader_mark, storage = ".", None
 
     def __init__(self, clock, **limits):

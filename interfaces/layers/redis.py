@@ -6,11 +6,12 @@ Sends are one script call each, pipelined. A send whose answer was lost is not r
 import secrets
 from dataclasses import replace
 from glob import escape
+from math import inf
 
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succeed
 from twisted.logger import Logger
 
-from interfaces.contract import ChannelFull, Deliver, Gap, LayerDown, MessageTooLarge
+from interfaces.contract import ChannelFull, Deliver, Doubt, Gap, LayerDown, MessageTooLarge
 from interfaces.layers.redis_lost import recover
 from interfaces.layers.redis_settings import RedisSettings
 from interfaces.layers.redis_storage import Storage
@@ -46,7 +47,7 @@ class RedisLayer:
         self.complained: dict[str, float] = {}
         self.addresses = []
         mark = f"interface.mark.{secrets.token_urlsafe(NAME_BYTES)}"
-        self.shards = [Shard(reactor, place, self.wire, mark, self.lost) for place in places(reactor, settings)]
+        self.shards = [Shard(reactor, place, self.wire, mark, self.lost, self.doubt) for place in places(reactor, settings)]
         self.storage = Storage(self, self.shards[0])
         for shard in self.shards:
             shard.start()
@@ -159,6 +160,19 @@ class RedisLayer:
     def recover(self, owner: str) -> Deferred:
         return ensureDeferred(recover(self, owner))
 
+    def oldest(self, channel: str) -> Deferred:
+        return ensureDeferred(self.look_at_oldest(self.wire.key(channel)))
+
+    async def look_at_oldest(self, key) -> float:
+        found = inf
+        for shard in self.shards:
+            answer = await self.quietly(shard, ("ZRANGE", key, 0, 0, "WITHSCORES"))
+            if answer.__class__ is not list:
+                return -inf
+            if answer:
+                found = min(found, float(answer[1]) - shard.clock.now() + self.reactor.seconds())
+        return found
+
     def listening(self, channel: str) -> bool:
         """Redis doesn't know who reads."""
         return True
@@ -183,6 +197,13 @@ class RedisLayer:
         """Messages to us, or all that was stored on a server."""
         for address in self.addresses:
             address.deliver("", Gap(everything))
+
+    def watch(self, owner: str, reader) -> None:
+        self.shards[self.wire.shard(owner)].readers.watch(owner.partition("!")[0], reader)
+
+    def doubt(self, process: str) -> None:
+        for address in self.addresses:
+            address.deliver("", Doubt(process))
 
     def complain(self, text: str, **more) -> None:
         """A line a minute of each kind: trouble must not fill the disk."""

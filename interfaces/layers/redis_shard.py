@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from interfaces.contract import LayerDown
 from interfaces.layers.redis_client import Client, Refused
 from interfaces.layers.redis_places import Place, login
+from interfaces.layers.redis_readers import Readers
 from interfaces.layers.wire_redis import Call, ServerClock
 
 PATIENCE = 2.0                  # seconds that a command waits for a connection that was lost; a guess
@@ -25,9 +26,10 @@ log = Logger(namespace="interfaces.layers")
 
 
 class Shard:
-    """`lost(True)` is called when the server is back, or goes on, without what was stored there."""
+    """`lost(True)` is called when the server is back, or goes on, without what was stored there; `doubt(process)` when a
+    worker that is watched (`readers`) has closed its connection."""
 
-    def __init__(self, reactor, place: Place, wire, mark: str, lost):
+    def __init__(self, reactor, place: Place, wire, mark: str, lost, doubt):
         self.reactor, self.place, self.wire, self.lost = reactor, place, wire, lost
         self.mark_key, self.mark = wire.group_key(mark), f"{mark}!"
         self.clock = ServerClock()
@@ -39,6 +41,7 @@ class Shard:
         self.beating = self.telling = None
         self.closed = False
         self.client = Client(reactor, place, self)
+        self.readers = Readers(reactor, self, doubt)
 
     def start(self) -> None:
         self.client.start()
@@ -130,6 +133,7 @@ class Shard:
         self.tell_loss()
 
     def down(self, reason: str) -> None:
+        self.readers.forget()
         if self.closed:
             return
         if not self.reason and self.giving_up is None:
@@ -196,6 +200,7 @@ class Shard:
 
     async def close(self) -> None:
         connection, self.closed = self.client.connection, True
+        self.readers.forget()
         if connection is not None:
             try:
                 await connection.execute_command("UNLINK", self.mark_key)

@@ -1,17 +1,22 @@
 """Telling the server whose a request is, where its layer doesn't (messages.md, Ownership; decision 0010).
 
 A quick answer needs no claim and costs no second message. A request that is still uploaded is claimed at once, one that
-takes long when it has taken ADOPT seconds, and an answer in many pieces with its first piece."""
+takes long when it has taken ADOPT seconds, and an answer in many pieces with its first piece. Now and then a quick answer
+is a claim too: so each server knows which workers there are, and notices when one is killed (decision 20)."""
 import asyncio
+import time
 from collections import deque
 
 ADOPT = 0.2                  # seconds, a guess: what is quicker is over before its client could leave
+SHOW = 10.0                  # seconds between two quick answers that are claims, for each server; as its pings
+SERVERS = 1000               # that are remembered, a guess
 
 
 class Adoption:
     def __init__(self, layer):
         self.layer, self.needed = layer, layer.adopts or layer.reads_bodies
         self.young: deque[tuple[float, object]] = deque()
+        self.shown: dict[str, float] = {}                # server -> when it was last shown who we are
         self.timer: asyncio.TimerHandle | None = None
 
     def begin(self, request) -> None:
@@ -39,9 +44,15 @@ class Adoption:
         if keys := self.claim(request):
             self.layer.reply(request.reply_channel, {"type": "interface.credit", "handled": 0} | keys)
 
-    def claim(self, request) -> dict:
-        """What a reply carries that claims the request, the first time. From any thread."""
+    def claim(self, request, more: bool = True) -> dict:
+        """What a reply carries that claims the request, the first time. `more`: it isn't the last. From any thread."""
         if request.adopted or not self.layer.adopts:
             return {}
+        now, server = time.monotonic(), request.reply_channel.partition("!")[0]
+        if not more and now < self.shown.get(server, -SHOW) + SHOW:
+            return {}
+        if len(self.shown) >= SERVERS:
+            self.shown.clear()
+        self.shown[server] = now
         request.adopted = True
         return {"receive_channel": self.layer.inbox.owner, "epoch": request.message.get("epoch") or 0}

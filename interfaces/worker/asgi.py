@@ -192,8 +192,8 @@ class AsgiRequest:
         message = {"content": content, "more_content": more}
         if not self.started:
             self.started = True
-            if more and self.over.adoption.needed:
-                message |= self.over.adoption.claim(self)
+            if self.over.adoption.needed:
+                message |= self.over.adoption.claim(self, more)
             message |= {"status": self.start["status"], "headers": [[n, v] for n, v in self.start.get("headers") or ()]}
         self.out.add(len(content))
         self.complete = not more

@@ -103,7 +103,8 @@ class RedisInbox(Inbox):
         except BadValue as error:
             return self.refuse(error)
         if message.get("type") == "interface.ping":      # messages.md, Worker loss
-            pong = {"type": "interface.pong", "id": message.get("id")}
+            reading = self.home.shards[self.layer.format.index(self.own)].reading
+            pong = {"type": "interface.pong", "id": message.get("id"), "reader": reading.pop_id}
             if isinstance(message.get("reply_channel"), str):
                 self.layer.answer(message["reply_channel"], pong)
             return

@@ -124,6 +124,10 @@ class Session:
         if "handled" in message:
             self.weight = 0
 
+    def claim(self) -> None:
+        if not self.claimed and self.stage != OVER:
+            self.reply({"type": "interface.credit"})
+
     def keep(self, state: dict) -> None:
         """For the next owner, should this worker be lost. `state`: {"state": any value}, or {}."""
         if state and not self.since:

@@ -3,6 +3,7 @@ import asyncio
 import logging
 from collections import deque
 
+from interfaces.worker.adoption import ADOPT
 from interfaces.worker.lanes import Lanes
 from interfaces.worker.session import BEGUN, CLOSED, OPEN, OVER, Session, current
 
@@ -71,6 +72,11 @@ class Sessions:
             former.gone()
         self.all[session.reply_channel] = session
         self.start(session, scope)
+        if self.layer.adopts:                            # else the layer says who has it
+            if message.get("resumed"):
+                session.claim()                          # at once: until then the server can't tell it from one that is lost
+            else:
+                self.loop.call_later(ADOPT, session.claim)
         for early in self.early.pop(session.reply_channel, ()):
             session.hear(early)
 

@@ -194,7 +194,7 @@ class WsgiRequest:
         else:
             self.started = True
             message = {"status": self.status, "headers": self.headers, "content": content, "more_content": more}
-            if more and self.over.adoption.needed:
-                message |= self.over.adoption.claim(self)
+            if self.over.adoption.needed:
+                message |= self.over.adoption.claim(self, more)
         self.complete = not more
         self.over.layer.reply(self.reply_channel, message)

@@ -105,6 +105,25 @@ def test_a_worker_that_is_told_to_leave_finishes_and_leaves_the_rest_to_another(
     assert sorted(front.noted) == sorted(f"began {number}" for number in range(12)), "each ran once"
 
 
+def test_what_a_killed_worker_had_taken_is_answered_within_seconds_and_what_waits_goes_to_the_next_one(front):
+    """Killed as soon as it has begun: it has claimed nothing of that yet."""
+    first = front.modern("wsgi", "ours")
+    assert front.curl("/hello") == "hello world"
+    asks = ["curl", "-sS", "-m", "30", "-w", "%{http_code} %{time_total}"]
+    asked = [front.start("curl", [*asks, f"{front.url}/slow?s=60&id={number}"]) for number in range(4)]
+    until(lambda: len(front.noted) == 4, "all have begun")
+    first.ends(signal.SIGKILL)
+    assert front.start("curl", ["curl", "-sS", "-m", "0.5", f"{front.url}/hello"]).process.wait(10) == 28, "nobody is there"
+    waits = front.start("curl", ["curl", "-sS", "-m", "30", f"{front.url}/hello?name=you"])
+    second = front.modern("wsgi", "ours")
+    assert waits.process.wait(10) == 0 and waits.text == "hello you"
+    for each in asked:
+        assert each.process.wait(30) == 0
+        body, status, seconds = each.text.rsplit(maxsplit=2)
+        assert body + status == "the worker was lost502" and float(seconds) < 12, each.text
+    assert len(front.noted) == 4 and second.process.poll() is None, "nothing is run twice"
+
+
 def test_what_channels_redis_sends_our_layer_receives_and_goes_on_where_redis_py_8_ends(shared):
     """channels_redis#422: redis-py 8 gives up a read after 5 s, as long as a blocking pop of channels_redis takes."""
     with shared.visit():

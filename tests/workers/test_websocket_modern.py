@@ -86,7 +86,7 @@ def test_nobody_notices_that_a_worker_is_replaced(front):
 
 
 def test_a_worker_is_killed_and_another_has_its_sockets_and_what_it_never_took(site):
-    site.twistd("--owner-ping", "0.3")
+    site.twistd()
     first = site.modern("sockets", "ours", CHANNELS[:1])
     [redis] = site.servers
 
@@ -96,7 +96,7 @@ def test_a_worker_is_killed_and_another_has_its_sockets_and_what_it_never_took(s
             await asyncio.to_thread(site.modern, "sockets", "ours", CHANNELS[:1])
             await asyncio.to_thread(first.ends, signal.SIGKILL)
             said = [client.sent for client in crowd.clients]
-            assert await crowd.goes_on("after", 1) < 5
+            assert await crowd.goes_on("after", 1) < 10, "pings alone need half a minute"
             await crowd.falls_silent()
             assert (crowd.dropped, crowd.doubled) == (0, 0)
             for lost, after in zip(crowd.lost, said, strict=True):
