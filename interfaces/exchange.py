@@ -175,9 +175,9 @@ class Exchange:
             if link.unclaimed is not None and link.unclaimed[1] < before:
                 old.setdefault(link.unclaimed[0], []).append(link)
         for channel, links in old.items():
-            before = min(before, await self.layer.oldest(channel) - DOUBTFUL)
+            taken = min(before, await self.layer.oldest(channel) - DOUBTFUL)
             for link in links:
-                if link.unclaimed is not None and link.unclaimed[1] < before:       # still
+                if link.unclaimed is not None and link.unclaimed[1] < taken:        # still
                     link.orphaned(item)
 
     async def recover(self, owner: str, links: dict, item: Lost):

@@ -150,12 +150,13 @@ class Link(Driven):
             if self.tenure is not None and not self.tenure.asked and (self.owner is not None or self.tenure.vacant):
                 return await self.tenure.send(encoded)
             channel = self.owner or form.channel
-            if self.tenure is None and self.asked is None:
-                self.asked = channel, self.now()
             encoded["order"] = self.order
             self.order += 1         # before it is sent: who reads it may answer before the layer has confirmed it
+        asks = counted and self.tenure is None and self.asked is None
         layer, until, pause = self.connection.factory.exchange.layer, self.now() + patience, 0.01
         while True:
+            if asks:
+                self.asked = channel, self.now()
             try:
                 return await layer.send(channel, encoded)
             except Unconfirmed:

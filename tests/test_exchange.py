@@ -2,6 +2,7 @@
 from math import inf
 
 import pytest
+from twisted.internet.defer import ensureDeferred, succeed
 
 from interfaces.contract import Doubt, Lost, Taken
 from interfaces.http.plugin import http
@@ -201,6 +202,23 @@ def test_what_still_waits_for_a_worker_is_not_lost(oldest):
     peer.waits(0.1)
     loses(peer)
     assert peer.heard() == b"" and not peer.ended
+
+
+def test_of_each_channel_it_is_asked_what_waits_there():
+    class Asks:
+        orphan = False
+
+        def __init__(self, channel, since):
+            self.unclaimed = channel, since
+
+        def orphaned(self, lost):
+            self.orphan = True
+
+    exchange = Peer(http, layer=Watching).exchange
+    exchange.layer.oldest = lambda channel: succeed({"full": 3.0, "unknown": -inf, "empty": inf}[channel])
+    exchange.links = dict(enumerate(Asks(channel, since) for channel in ("unknown", "full", "empty") for since in (2.0, 4.0, 6.0)))
+    ensureDeferred(exchange.find_orphans(Lost("specific.test"), 5.0))
+    assert [link.unclaimed for link in exchange.links.values() if link.orphan] == [("full", 2.0), ("empty", 2.0), ("empty", 4.0)]
 
 
 def test_what_is_younger_than_the_doubt_is_another_workers():
