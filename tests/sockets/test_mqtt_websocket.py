@@ -7,6 +7,7 @@ import pytest
 
 from tests.sockets.device import VERSIONS, Device
 from tests.sockets.processes import House, free_port, until
+from tests.sockets.test_twistd import certify
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +19,12 @@ def house(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def front(house):
-    """MQTT on the port of HTTP alone."""
-    house.devices(house.twistd("--mqtt-ws-path", "/mqtt", "--http-timeout", "1"))
+    """MQTT on the port of HTTP alone, and on that of HTTPS."""
+    house.tls = free_port()
+    certify(house.folder / "pem", house.folder / "crt")
+    house.devices(house.twistd(
+        "--mqtt-ws-path", "/mqtt", "--http-timeout", "1",
+        "--http", f"ssl:{house.tls}:privateKey={house.folder}/pem:certKey={house.folder}/crt:interface=127.0.0.1"))
     return house
 
 
@@ -38,6 +43,17 @@ def test_a_page_is_a_device_like_any_other(front, version, qos):
     page.leaves()
     until(lambda: f"left {name} 0x00 True" in front.noted, "it has said goodbye")
     other.leaves()
+
+
+def test_a_page_that_came_by_https(front):
+    page = Device(front.tls, "safe", transport="websockets", tls=front.folder / "crt")
+    lamp = Device(front.port, "lamp", transport="websockets")
+    for one, other in ((page, lamp), (lamp, page)):
+        assert one.subscribes(f"between/{one.name}", 2) == 2
+        other.publishes(f"between/{one.name}", "x" * 100_000, 2)
+        one.hears((f"between/{one.name}", b"x" * 100_000, 2, False))
+    page.leaves()
+    lamp.leaves()
 
 
 def test_the_port_still_speaks_http(front):
