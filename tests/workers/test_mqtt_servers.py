@@ -19,7 +19,7 @@ PUBLISHER = """
 import json, sys
 from interfaces.worker.mqtt import publish
 for line in sys.stdin:
-    publish("down/x", qos=1, **json.loads(line, object_hook=lambda found: found | {"payload": found["payload"].encode()}))
+    publish("down/x", **json.loads(line, object_hook=lambda found: found | {"payload": found["payload"].encode()}))
     print("published", flush=True)
 """
 
@@ -60,20 +60,20 @@ def comes(house):
         yield to
 
 
-def published(house, *payloads, **more):
+def published(house, *payloads, qos=1, **more):
     """By Django, from a process of its own."""
     for each in payloads:
-        house.publisher.stdin.write(json.dumps({"payload": str(each), **more}) + "\n")
+        house.publisher.stdin.write(json.dumps({"payload": str(each), "qos": qos, **more}) + "\n")
         house.publisher.stdin.flush()
         assert house.publisher.stdout.readline() == "published\n"
 
 
-def subscribes(device, topic_filter):
-    assert device.subscribes(topic_filter) == 1
+def subscribes(device, topic_filter, qos=1):
+    assert device.subscribes(topic_filter, qos) == qos
 
 
-def numbers(*payloads):
-    return [("down/x", b"%d" % each, 1, False) for each in payloads]
+def numbers(*payloads, qos=1):
+    return [("down/x", b"%d" % each, qos, False) for each in payloads]
 
 
 def test_devices_come_back_to_another_server(house, comes):
@@ -102,29 +102,33 @@ def test_devices_come_back_to_another_server(house, comes):
         assert "Traceback" not in server.text
 
 
-def test_a_server_is_killed_and_its_devices_miss_nothing(house, comes):
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_server_is_killed_and_its_devices_miss_nothing(house, comes, qos):
+    def numbered(*payloads):
+        return numbers(*payloads, qos=qos)
+
     (here, first), (there, second) = house.serves(), house.serves()
     device, sleeper = comes(here, "lamp"), comes(here, "sleeper", MQTTv311)
     mourner = comes(there, "mourner")
     subscribes(mourner, "between/will")
     poor = comes(here, "poor", will=("between/will", "gone", 1))
     for each in (device, sleeper):
-        subscribes(each, "down/#")
+        subscribes(each, "down/#", qos)
     sleeper.leaves()
-    published(house, 1, 2)
-    device.hears(*numbers(1, 2))
+    published(house, 1, 2, qos=qos)
+    device.hears(*numbered(1, 2))
     first.ends(signal.SIGKILL)
     until(lambda: device.ended and poor.ended, "they see it")
-    published(house, 3, 4)
+    published(house, 3, 4, qos=qos)
     device = comes(there, "lamp")
     assert device.present
-    until(lambda: set(numbers(3, 4)) <= set(device.heard), "what nobody was there for", 20)
-    published(house, 5)
-    until(lambda: ("down/x", b"5", 1, False) in device.heard, "it goes on")
-    assert sorted(device.heard) == numbers(3, 4, 5), "and nothing comes twice"
+    until(lambda: set(numbered(3, 4)) <= set(device.heard), "what nobody was there for", 20)
+    published(house, 5, qos=qos)
+    until(lambda: numbered(5)[0] in device.heard, "it goes on")
+    assert sorted(device.heard) == numbered(3, 4, 5), "and nothing comes twice"
     back = comes(there, "sleeper", MQTTv311)
     assert back.present
-    back.hears(*numbers(1, 2, 3, 4, 5))
+    back.hears(*numbered(1, 2, 3, 4, 5))
     mourner.hears(("between/will", b"gone", 1, False))
     assert "Traceback" not in second.text
 
