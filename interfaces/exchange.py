@@ -95,6 +95,7 @@ class Exchange:
         elif item.__class__ is Doubt:
             self.pings.doubt(item.process)
         elif item.__class__ is Gap:
+            self.pings.gap()
             for link in list(self.links.values()):
                 (link.deliver if link.tenure is None else link.tenure.gap)(item)
             for desk in self.desks.values() if item.everything else ():
@@ -168,8 +169,8 @@ class Exchange:
         ensureDeferred(self.recover(owner, links, item))
 
     async def find_orphans(self, item: Lost, before: float):
-        """What the lost process had taken and not yet claimed, as a worker does within 0.2 s: what was sent `before` it was
-        doubted, belongs to nobody, and waits no more."""
+        """What a lost process had taken and not yet claimed, as a worker does within 0.2 s, or what never came to one: what
+        was sent `before` that, belongs to nobody, and waits no more."""
         old = {}
         for link in self.links.values():
             if link.unclaimed is not None and link.unclaimed[1] < before:

@@ -18,7 +18,8 @@ class Pings:
         self.missed = {}        # worker process -> pings that it has not answered
         self.pressed = {}       # doubtful worker process -> its next ping
         self.heard = set()      # owners that have said since the last pings what they have handled: a sign of life as good
-        self.timer = None
+        self.timer = self.settling = None
+        self.gapped = 0.0       # when messages were lost
 
     def owns(self, process: str, owner: str):
         """It owns one connection more."""
@@ -86,9 +87,23 @@ class Pings:
         if self.exchange.layer.watch is not None:
             ensureDeferred(self.exchange.find_orphans(Lost(process), self.clock.seconds() - PRESS * PRESSED))
 
+    def gap(self):
+        """Messages may be lost. Of one that was, or whose answer was, nobody would ever hear."""
+        if self.known and self.exchange.layer.watch is not None:
+            self.gapped = self.clock.seconds()
+            if self.settling is None:
+                self.settling = self.clock.callLater(PRESS * PRESSED, self.settle)
+
+    def settle(self):
+        before, self.settling = self.clock.seconds() - PRESS * PRESSED, None
+        if self.gapped > before:
+            self.settling = self.clock.callLater(self.gapped - before, self.settle)
+        ensureDeferred(self.exchange.find_orphans(Lost(), before))
+
     def close(self):
         for process in list(self.pressed):
             self.press_no_more(process)
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        for timer in (self.timer, self.settling):
+            if timer is not None:
+                timer.cancel()
+        self.timer = self.settling = None

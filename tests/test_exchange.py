@@ -4,7 +4,7 @@ from math import inf
 import pytest
 from twisted.internet.defer import ensureDeferred, succeed
 
-from interfaces.contract import Doubt, Lost, Taken
+from interfaces.contract import Doubt, Gap, Lost, Taken
 from interfaces.http.plugin import http
 from interfaces.http.upload import PART
 from interfaces.layers.memory import MemoryLayer
@@ -201,6 +201,30 @@ def test_what_still_waits_for_a_worker_is_not_lost(oldest):
     peer.layer.waits = {"it": peer.clock.seconds(), "older": 0.0, "nobody knows": -inf}[oldest]
     peer.waits(0.1)
     loses(peer)
+    assert peer.heard() == b"" and not peer.ended
+
+
+def test_what_was_lost_with_a_connection_to_the_layer_is_not_waited_for():
+    peer = taken()
+    peer.waits(0.1)
+    peer.exchange.deliver("", Gap())
+    peer.waits(3)
+    peer.exchange.deliver("", Gap())
+    assert peer.heard() == b"" and peer.exchange.pings.settling is not None
+    peer.waits(2)
+    assert peer.heard().startswith(b"HTTP/1.1 502 ")
+    peer.waits(3)
+    assert peer.exchange.pings.settling is None
+
+
+def test_what_a_plain_consumer_holds_outlives_a_lost_connection():
+    """Nobody has ever claimed anything here."""
+    peer = Peer(http, layer=Watching)
+    peer.says(GET)
+    peer.app.got()
+    peer.waits(0.1)
+    peer.exchange.deliver("", Gap())
+    peer.waits(60)
     assert peer.heard() == b"" and not peer.ended
 
 
