@@ -29,8 +29,7 @@ class Storage:
     def open(self, deliver, settled):
         """Gives the address of a box whose messages are kept until `settled()`, an awaitable, is done after them."""
         from interfaces.layers.redis_safely import SafeReader       # imports the reactor
-        safe = hasattr(self.layer.wire, "take_safely")
-        address = self.layer.open("interface", deliver, SafeReader if safe else None).result
+        address = self.layer.open("interface", deliver, SafeReader if self.layer.wire.safe else None).result
         address.settled = settled
         return address
 
@@ -44,7 +43,7 @@ class Storage:
         await leave_all_groups(layer, box)
         shard = layer.shards[wire.shard(channel)]
         found = []
-        for key in (wire.aside(channel), wire.key(channel)) if hasattr(wire, "aside") else (wire.key(channel),):
+        for key in wire.boxes(channel):
             for value in await layer.quietly(shard, ("ZRANGE", key, 0, -1)) or ():
                 try:
                     message, names = wire.decode(value, box, shard.clock.now())

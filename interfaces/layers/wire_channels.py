@@ -121,6 +121,7 @@ class ChannelsFormat(RedisFormat):
     random_prefix_length: int = 12              # bytes that keep two equal messages apart in the set; 0 joins them
 
     kind: ClassVar[str] = "zset"
+    safe: ClassVar[bool] = True
     scripts: ClassVar[tuple[Script, ...]] = (PUT, TAKE, TAKE_SAFELY, GROUP_ADD, MEMBERS)
     channel_name: ClassVar[re.Pattern] = re.compile(r"[a-zA-Z\d\-_.]+(![\w\-.]*)?", re.ASCII)
 
@@ -189,6 +190,9 @@ class ChannelsFormat(RedisFormat):
 
     def aside(self, channel: str) -> str:
         return f"{self.key(channel)}$inflight"         # by the name that channels_redis has for it
+
+    def boxes(self, channel: str) -> tuple[str, ...]:
+        return self.aside(channel), self.key(channel)
 
     def taken(self, result: list, channels: Sequence[str]) -> Batch:
         time, expired, *boxes = result

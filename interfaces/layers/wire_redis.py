@@ -93,6 +93,7 @@ class RedisFormat:
 
     kind: ClassVar[str]                     # what TYPE says of a channel's key; anything else there is not ours
     scripts: ClassVar[tuple[Script, ...]]
+    safe: ClassVar[bool] = False            # it has `take_safely`
     reader_mark: ClassVar[str] = "."        # in the name of a body's channel (messages.md, Sizes)
     channel_name: ClassVar[re.Pattern]
 
@@ -141,6 +142,10 @@ class RedisFormat:
 
     def group_shard(self, group: str) -> int:
         return self.index(group)
+
+    def boxes(self, channel: str) -> tuple[str, ...]:
+        """The keys where messages for a channel are, the oldest first."""
+        return (self.key(channel),)
 
     def shard(self, channel: str) -> int:
         """Where to send to. Shared channels are on all servers, each in its turn. Process-local ones are where their

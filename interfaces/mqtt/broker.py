@@ -1,6 +1,6 @@
 """What the MQTT connections of one process share: sessions, subscriptions, retained messages, wills. Pure, on a clock that
 its desk gives it (contract.Desk)."""
-from heapq import heapify, heappop, heappush
+from heapq import heappop
 
 from interfaces.mqtt.delivery import DIRECT, GROUP, WILL_DELAY, Message, Wanted
 from interfaces.mqtt.messages import Inherited, Send, Yield, Yielded
@@ -11,6 +11,7 @@ from interfaces.mqtt.shares import Share
 from interfaces.mqtt.state import Session
 from interfaces.mqtt.store import Memory
 from interfaces.mqtt.topics import Tree, check_topic, split_share
+from interfaces.mqtt.wills import Wills, push
 from interfaces.schema import Neutral
 
 SYSTEM = "$SYS"             # names that are the server's own, 4.7.2
@@ -26,8 +27,9 @@ class Broker:
     def __init__(self, options):
         self.options, self.store = options, Memory()
         self.tree, self.shares = Tree(), {}             # shares: {(name, filter): Share}
-        self.ends, self.wills, self.count = [], [], 0   # heaps of (when, count, session), (when, count, session, message)
-        self.desk = self.cancel = None                  # cancel: of the timer for the next will
+        self.ends, self.count = [], 0                   # a heap of (when, count, session)
+        self.wills = Wills(self)
+        self.desk = None
         self.roused, self.probe = None, None            # clients to be woken in the next turn; a wire that checks
         self.dropped = 0                                # messages that found no room on their way to a client
 
@@ -143,7 +145,7 @@ class Broker:
         if will is not None and relay:
             message = Message(will, self.now(), session)
             if delay:
-                self.delay(session, message, self.now() + delay)
+                self.wills.delay(session, message, self.now() + delay)
             else:
                 self.relay(message)
         if session.expiry:
@@ -155,7 +157,7 @@ class Broker:
 
     def expire(self, session: Session, seconds: float) -> None:
         session.ending = self.number()
-        self.push(self.ends, (self.now() + seconds, session.ending, session))
+        push(self.ends, (self.now() + seconds, session.ending, session), len(self.store.sessions), ends)
 
     def number(self) -> int:
         self.count += 1
@@ -180,43 +182,9 @@ class Broker:
         """End the sessions whose time is up. No timer is needed: until somebody comes or goes they harm nobody."""
         now = self.now()
         while self.ends and self.ends[0][0] <= now:
-            _, number, session = heappop(self.ends)
-            if session.client is None and session.ending == number:
-                self.end(session)
-
-    def push(self, heap: list, entry: tuple) -> None:
-        """Entries of those who came back in time stay until theirs has come; a device that comes and goes must not pile up."""
-        heappush(heap, entry)
-        if len(heap) > 64 and len(heap) > 2 * len(self.store.sessions):      # 64: a guess
-            heap[:] = [each for each in heap if each[2].client is None and (
-                each[1] == each[2].ending if heap is self.ends else each[3] is each[2].will)]
-            heapify(heap)
-
-    # Wills
-
-    def delay(self, session: Session, will: Message, when: float) -> None:
-        session.will, session.due = will, when
-        self.push(self.wills, (when, self.number(), session, will))
-        self.arm()
-
-    def arm(self) -> None:
-        if self.cancel is not None:
-            self.cancel()
-            self.cancel = None
-        while self.wills and self.wills[0][3] is not self.wills[0][2].will:
-            heappop(self.wills)                         # it came back, or its session ended
-        if self.wills:
-            self.cancel = self.desk.later(max(self.wills[0][0] - self.now(), 0.0), self.due)
-
-    def due(self) -> None:
-        self.cancel, now = None, self.now()
-        while self.wills and self.wills[0][0] <= now:
-            _, _, session, will = heappop(self.wills)
-            if session.will is will:
-                session.will = None
-                self.store.keep(session)
-                self.relay(will)
-        self.arm()
+            entry = heappop(self.ends)
+            if ends(entry):
+                self.end(entry[2])
 
     # Subscriptions
 
@@ -317,3 +285,8 @@ class Broker:
             return True
         self.store.release(message.topic)
         return False
+
+
+def ends(entry: tuple) -> bool:
+    _, number, session = entry
+    return session.client is None and session.ending == number

@@ -93,7 +93,7 @@ class Heirs:
         if left <= 0:
             return self.broker.end(session)
         if session.will is not None:
-            self.broker.delay(session, session.will, session.due)
+            self.broker.wills.delay(session, session.will, session.due)
         self.broker.expire(session, left)
 
     def will(self, fields: dict, now: float) -> tuple[Message | None, float]:
