@@ -1,4 +1,4 @@
-# make demo [LAYER=redis] | test | check | bench [LAYER=redis] | docs | ci-deps | clean.  Arguments: test ARGS="-x tests/http"
+# make demo [LAYER=redis] | test | check | soak | bench [LAYER=redis] | docs | ci-deps | clean.  Arguments: test ARGS="-x tests/http"
 VENV = .venv
 PY = $(VENV)/bin/python
 READY = $(VENV)/ready
@@ -9,7 +9,7 @@ LAYER = local
 PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help venv demo test check bench docs ci-deps clean
+.PHONY: help venv demo test check soak bench docs ci-deps clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -31,6 +31,10 @@ test: $(READY)
 
 check: $(READY)
 	@$(PY) -m ruff check $(ARGS) .
+
+# All protocols while workers are replaced: ARGS="--layer redis --signal KILL --seconds 600"
+soak: $(READY)
+	@PYTHONPATH=examples $(PY) -m tests.sockets.soak $(ARGS)
 
 # There is more: benchmarks/sockets.py of WebSocket, mqtt.py of MQTT, held.py of long-polls.
 bench: $(READY)

@@ -72,7 +72,8 @@ async def test_an_heir_finds_what_the_dead_had_taken_and_what_it_had_not(start_r
         await heir.layer.send(dead.channel, {"n": number})
     await heir.layer.send(f"{dead.address.prefix}!other", {"n": 98})
     found = [message["n"] for message in await heir.layer.storage.inherit(dead.channel)]
-    assert found == list(range(1, 13))
+    assert found[-11:] == list(range(2, 13))
+    assert found[:-11] in ([1], [0, 1], [0], []), "what a blocking pop brings is not kept"
     assert await heir.layer.storage.inherit(dead.channel) == []
     assert server("ZCARD", "asgi:group:mqtt") == 0
     await heir.layer.close()

@@ -17,6 +17,7 @@ HOSTED = {
     "asgi": lambda: over_channels({"http": get_asgi_application()}),
     "router": lambda: over_channels(ProtocolTypeRouter({"http": get_asgi_application()})),
     "sockets": lambda: over_channels({"http": Wsgi(get_wsgi_application(), threads=4), "websocket": consumers()}),
+    "all": lambda: over_channels({"http": Wsgi(get_wsgi_application(), threads=4), "websocket": consumers(), "mqtt": device()}),
     "devices": lambda: over_channels({"http": Wsgi(get_wsgi_application(), threads=4), "mqtt": device()}),
     "two_lanes": lambda: over_channels({"websocket": consumers()}, threads=2),
     "released": lambda: over_channels({"websocket": consumers()}, release=os.environ["SITE_RELEASE"]),

@@ -22,6 +22,9 @@ USE_TZ = True
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
 ASGI_APPLICATION = f"site_asgi.{os.environ.get('SITE_APP', 'wsgi')}"
 CHANNEL_LAYERS = {"default": {"BACKEND": "interfaces.worker.layers.LocalChannelLayer"}}
+if os.environ.get("SITE_LAYER") == "redis":
+    CHANNEL_LAYERS["default"] = {"BACKEND": "interfaces.worker.layers.RedisChannelLayer",
+                                 "CONFIG": {"hosts": [os.environ["SITE_REDIS"]]}}
 LOGGING = {"version": 1, "disable_existing_loggers": False,
            "handlers": {"console": {"class": "logging.StreamHandler"}},
            "root": {"handlers": ["console"], "level": "INFO"}}
