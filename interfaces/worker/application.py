@@ -62,6 +62,7 @@ class OverChannels:
             raise ImproperlyConfigured("over_channels needs an application")
         self.application, self.layer, self.settings, self.hosting = application, layer, settings, None
         self.requests: dict[str, object] = {}
+        self.early: dict[str, list[dict]] = {}           # what came for requests that are still to begin
         self.late = 0                                    # messages dropped because the client had been answered already
         of = application.get if isinstance(application, dict) else lambda protocol: application
         http, lasting = of("http"), {channel: found for channel in LASTING if (found := of(channel.split(".")[0])) is not None}
@@ -137,6 +138,7 @@ class OverChannels:
         if deadline is not None and self.layer.now() > deadline:
             # Its client has got 504 long ago: a POST that runs now would run in secret (messages.md 1, `deadline`).
             self.late += 1
+            self.early.pop(message.get("reply_channel"), None)
             return self.hosting.finish()
         try:
             request = self.http.request(message)
@@ -144,6 +146,8 @@ class OverChannels:
             if self.adoption.needed:
                 self.adoption.begin(request)
             self.http.begin(request)
+            for early in self.early.pop(request.reply_channel, ()):
+                request.hear(early)
         except Exception:
             logger.exception("a request could not be started")
             self.end(message.get("reply_channel"))
@@ -168,6 +172,9 @@ class OverChannels:
             request = self.requests.get(message.get("reply_channel"))
             if request is not None:
                 request.hear(message)
+            elif self.hosting is None and str(message.get("type")).startswith("http."):
+                # The first request of a worker goes the runworker's way, and what the server sends behind it may overtake it.
+                self.early.setdefault(message["reply_channel"], []).append(message)
             else:
                 for sessions in self.sessions.values():          # one of them knows it
                     sessions.hear(message)

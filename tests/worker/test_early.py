@@ -1,9 +1,12 @@
 """What a server sends right behind the first connection of a new worker overtakes it: that one goes the runworker's way."""
+import pytest
 from channels.generic.websocket import AsyncWebsocketConsumer
 
-from tests.worker import devices, sockets
-from tests.worker.hub import dialogue
+from interfaces.worker.wsgi import Wsgi
+from tests.worker import devices, hosting, sockets
+from tests.worker.hub import dialogue, http_request
 from tests.worker.test_mqtt_consumers import Sync
+from tests.worker.test_redis_hosting import echo, wsgi_echo
 
 
 class Echo(AsyncWebsocketConsumer):
@@ -27,6 +30,23 @@ async def test_the_first_messages_of_a_websocket_wait_for_it(path):
         socket = await overtaken(server, message, *({"type": "websocket.receive", "text": text} for text in "ab"))
         await socket.accepted()
         assert [(await socket.hears())["text"] for _ in range(2)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("application", [Wsgi(wsgi_echo), echo], ids=["wsgi", "asgi"])
+@dialogue
+async def test_the_first_parts_of_an_upload_wait_for_it(path, application):
+    async with hosting.hosted(path, {"http": application}) as worker:
+        request = http_request(method="POST", body=b"a", more_body=True, headers=[[b"content-length", b"3"]])
+        for order, part in enumerate((b"b", b"c"), 1):
+            worker.gets(worker.stock.application.layer.inbox.owner, {
+                "type": "http.request.body", "reply_channel": request["reply_channel"], "order": order, "content": part,
+                "more_content": order == 1, "closed": False})
+        worker.gets("http.request", request)
+        _, reply = await worker.replies()
+        while "status" not in reply:                     # it confirms what it has read
+            _, reply = await worker.replies()
+        assert (reply["status"], reply["content"]) == (200, b"abc")
+        assert not worker.stock.application.early
 
 
 @dialogue
