@@ -276,21 +276,22 @@ async def test_a_restarted_server_finds_credit_and_groups_again(path):
 @dialogue
 async def test_what_may_be_asked_twice_is_asked_again_of_a_server_that_restarts(path):
     layer = LocalChannelLayer(path=path)
-    asked = [(wire.GROUP_ADD, "room"), (wire.GROUP_DISCARD, "room"), (wire.MEMBERS, "room")]
+    asked = {wire.GROUP_ADD, wire.GROUP_DISCARD, wire.MEMBERS}       # in any order: who waits may be overtaken
     async with Hub(path) as hub:
         asking = [asyncio.ensure_future(question) for question in (
             layer.group_add("room", "robots"), layer.group_discard("room", "robots"), layer.presence_page("room", 0, 9))]
         worker = await hub.worker()
-        assert [(await worker.says())[:2] for _ in asked] == asked
+        assert {(await worker.says())[0] for _ in asked} == asked
     async with Hub(path) as hub:
         worker = await hub.worker()
-        for kind, name in asked:
-            said, group, payload = await worker.says()
-            assert (said, group) == (kind, name)
+        again = set()
+        for _ in asked:
+            kind, group, payload = await worker.says()
+            again.add(kind)
             found = wire.pack([0, 0, []]) if kind == wire.MEMBERS else b""
             [number] = wire.CREDIT.unpack_from(payload)
             worker.hears(wire.PRESENCE if found else wire.RESULT, "", wire.RESULT_HEAD.pack(number, wire.OK) + found)
-        assert await asyncio.gather(*asking) == [None, None, (0, 0, [])]
+        assert await asyncio.gather(*asking) == [None, None, (0, 0, [])] and again == asked
 
 
 @dialogue
