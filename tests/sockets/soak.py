@@ -119,7 +119,8 @@ class Soak:
                     done = await asyncio.gather(*[asyncio.to_thread(worker.ends, number) for worker in leaving])
                     assert number == signal.SIGKILL or done == [0] * count, f"they ended with {done}: {leaving[0].text[-2000:]}"
                 else:
-                    self.workers += await asyncio.gather(*[asyncio.to_thread(self.begins) for _ in range(count)])
+                    for _ in range(count):
+                        self.workers.append(await asyncio.to_thread(self.begins))
 
     async def holds(self, seconds: float, number: int) -> str:
         """Raises AssertionError; a line of what was done."""
