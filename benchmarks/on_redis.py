@@ -11,7 +11,7 @@ from pathlib import Path
 
 from processes import ROOT, Failed, House
 
-sys.path += [str(ROOT / "examples"), str(ROOT / "tests" / "workers")]     # behind our own folder: nothing here is shadowed
+sys.path.append(str(ROOT / "tests" / "workers"))        # as processes.py does with the examples
 
 from environments import CLASSIC, Unavailable
 from redis_server import NoRedis, RedisServer, find

@@ -11,6 +11,10 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parent.parent / "examples"))      # behind our own folder: nothing is shadowed
+
+from redis_server import free_port
+
 ROOT = Path(__file__).resolve().parent.parent
 SITE = Path(__file__).resolve().parent / "site"
 TICK = os.sysconf("SC_CLK_TCK")
@@ -20,12 +24,6 @@ LEAVE = 15.0            # seconds for one to end: more than a worker's and the s
 
 class Failed(Exception):
     """A server did not do what a measurement needs. The text is for the user."""
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 class House:

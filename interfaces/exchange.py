@@ -9,9 +9,9 @@ from interfaces.contract import ChannelFull, Doubt, Gap, Lost, MessageTooLarge, 
 from interfaces.pings import EVERY, Pings
 from interfaces.tenure import Announcer
 
-DOUBTFUL = 0.05                 # seconds, a guess: times of two clocks that are as good as equal
 log = Logger(namespace="interfaces.exchange")
 NAME_BYTES = 16                 # messages.md: 128 bits, unguessable
+DOUBTFUL = 0.05                 # seconds, a guess: times of two clocks that are as good as equal
 
 
 class Exchange:
@@ -28,6 +28,7 @@ class Exchange:
         self.links = {}         # connection name -> Link
         self.desks = {}         # name -> Desk
         self.owned = {}         # worker process -> {connection name: Link}
+        self.claiming = set()   # shared channels whose workers claim; where plain consumers alone work nothing is missed
         self.late = 0           # replies to connections that are gone
         self.unreadable = 0     # replies that fit no format
         self.fenced = 0         # claims that came too late
@@ -138,6 +139,7 @@ class Exchange:
             process = item.owner.partition("!")[0]
             self.owned.setdefault(process, {})[name] = link
             if not self.layer.tells_lost:
+                self.claiming.add(link.channel)
                 self.pings.owns(process, item.owner)
         if link.tenure is not None:
             link.tenure.plain() if item.owner is None else link.tenure.claimed()
@@ -173,12 +175,12 @@ class Exchange:
         was sent `before` that, belongs to nobody, and waits no more."""
         old = {}
         for link in self.links.values():
-            if link.unclaimed is not None and link.unclaimed[1] < before:
-                old.setdefault(link.unclaimed[0], []).append(link)
+            if link.channel in self.claiming and link.unclaimed < before:
+                old.setdefault(link.channel, []).append(link)
         for channel, links in old.items():
             taken = min(before, await self.layer.oldest(channel) - DOUBTFUL)
             for link in links:
-                if link.unclaimed is not None and link.unclaimed[1] < taken:        # still
+                if link.unclaimed < taken:                  # still
                     link.orphaned(item)
 
     async def recover(self, owner: str, links: dict, item: Lost):

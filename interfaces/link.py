@@ -1,6 +1,7 @@
 """A story's end of a connection: what it waits for, what it says. contract.Link says what each method promises; the essay
 above bridge.py says how it all goes together."""
 from collections import deque
+from math import inf
 
 from interfaces.contract import (
     ChannelFull, Elapsed, Gap, HalfClosed, Handled, LayerDown, Lost, MessageTooLarge, NoVerdict, Stopping, Taken, Unconfirmed,
@@ -172,14 +173,20 @@ class Link(Driven):
                 raise
 
     @property
-    def unclaimed(self) -> tuple[str, float] | None:
-        """The shared channel where it asks for an owner, and since when; None when it has one, or needs none."""
-        if self.owner is not None or self.ended is not None:
-            return None
-        tenure = self.tenure
-        if tenure is None:
-            return self.asked
-        return (tenure.channel, tenure.announced) if tenure.announced is not None and (tenure.asked or tenure.vacant) else None
+    def channel(self) -> str | None:
+        """The shared channel where it asked for an owner."""
+        return self.asked and self.asked[0] if self.tenure is None else self.tenure.channel
+
+    @property
+    def unclaimed(self) -> float:
+        """Since when it asks for an owner; inf when it has one, or needs none."""
+        tenure, since = self.tenure, None
+        if self.owner is None and self.ended is None:
+            if tenure is None:
+                since = self.asked and self.asked[1]
+            elif tenure.asked or tenure.vacant:
+                since = tenure.announced
+        return inf if since is None else since
 
     def orphaned(self, lost):
         """Who took it is lost, and was not its owner yet."""

@@ -8,6 +8,7 @@ EVERY = 10.0                    # seconds; messages.md
 MISSES = 3                      # likewise
 PRESS = 1.0                     # seconds between two pings to a doubtful process; decision 20
 PRESSED = 5                     # such pings: a worker that lives has a new connection after 2 s (worker/home.py)
+PATIENCE = PRESS * PRESSED
 KNOWN = 10_000                  # worker processes that one may forget, a guess
 
 
@@ -25,11 +26,9 @@ class Pings:
         """It owns one connection more."""
         if self.timer is None:
             self.timer = self.clock.callLater(self.every, self.round)
-        if self.exchange.layer.watch is not None and self.asked(process) + self.every <= self.clock.seconds():
+        _, asked = self.known.get(process, (owner, -self.every))
+        if self.exchange.layer.watch is not None and asked + self.every <= self.clock.seconds():
             self.ask(process, owner)            # at once: the answer says what the layer may watch
-
-    def asked(self, process: str) -> float:
-        return self.known[process][1] if process in self.known else -self.every
 
     def ask(self, process: str, owner: str):
         if len(self.known) >= KNOWN:            # those that were never heard of again
@@ -85,17 +84,17 @@ class Pings:
         self.press_no_more(process)
         self.exchange.lost(Lost(process))
         if self.exchange.layer.watch is not None:
-            ensureDeferred(self.exchange.find_orphans(Lost(process), self.clock.seconds() - PRESS * PRESSED))
+            ensureDeferred(self.exchange.find_orphans(Lost(process), self.clock.seconds() - PATIENCE))
 
     def gap(self):
         """Messages may be lost. Of one that was, or whose answer was, nobody would ever hear."""
         if self.known and self.exchange.layer.watch is not None:
             self.gapped = self.clock.seconds()
             if self.settling is None:
-                self.settling = self.clock.callLater(PRESS * PRESSED, self.settle)
+                self.settling = self.clock.callLater(PATIENCE, self.settle)
 
     def settle(self):
-        before, self.settling = self.clock.seconds() - PRESS * PRESSED, None
+        before, self.settling = self.clock.seconds() - PATIENCE, None
         if self.gapped > before:
             self.settling = self.clock.callLater(self.gapped - before, self.settle)
         ensureDeferred(self.exchange.find_orphans(Lost(), before))

@@ -233,17 +233,18 @@ def test_of_each_channel_it_is_asked_what_waits_there():
         orphan = False
 
         def __init__(self, channel, since):
-            self.unclaimed = channel, since
+            self.channel, self.unclaimed = channel, since
 
         def orphaned(self, lost):
             self.orphan = True
 
     exchange = Peer(http, layer=Watching).exchange
     exchange.layer.oldest = lambda channel: succeed({"full": 3.0, "unknown": -inf, "empty": inf}[channel])
-    asking = [Asks(channel, since) for channel in ("unknown", "full", "empty") for since in (2.0, 4.0, 6.0)]
+    exchange.claiming = {"full", "unknown", "empty"}
+    asking = [Asks(channel, since) for channel in ("unknown", "full", "empty", "plain") for since in (2.0, 4.0, 6.0)]
     exchange.links = dict(enumerate(asking))
     ensureDeferred(exchange.find_orphans(Lost("specific.test"), 5.0))
-    assert [link.unclaimed for link in asking if link.orphan] == [("full", 2.0), ("empty", 2.0), ("empty", 4.0)]
+    assert [(link.channel, link.unclaimed) for link in asking if link.orphan] == [("full", 2.0), ("empty", 2.0), ("empty", 4.0)]
 
 
 def test_what_is_younger_than_the_doubt_is_another_workers():

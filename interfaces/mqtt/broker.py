@@ -157,7 +157,7 @@ class Broker:
 
     def expire(self, session: Session, seconds: float) -> None:
         session.ending = self.number()
-        push(self.ends, (self.now() + seconds, session.ending, session), len(self.store.sessions), ends)
+        push(self.ends, (self.now() + seconds, session.ending, session), len(self.store.sessions), stands)
 
     def number(self) -> int:
         self.count += 1
@@ -183,7 +183,7 @@ class Broker:
         now = self.now()
         while self.ends and self.ends[0][0] <= now:
             entry = heappop(self.ends)
-            if ends(entry):
+            if stands(entry):
                 self.end(entry[2])
 
     # Subscriptions
@@ -287,6 +287,7 @@ class Broker:
         return False
 
 
-def ends(entry: tuple) -> bool:
+def stands(entry: tuple) -> bool:
+    """Its client is not back since."""
     _, number, session = entry
     return session.client is None and session.ending == number

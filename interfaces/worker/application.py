@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from interfaces.worker import mqtt_session, websocket
 from interfaces.worker.adoption import Adoption
 from interfaces.worker.asgi import AsgiRequests
+from interfaces.worker.early import Early
 from interfaces.worker.homed import HomedLayer
 from interfaces.worker.lanes import THREADS
 from interfaces.worker.leaving import GRACE
@@ -62,7 +63,7 @@ class OverChannels:
             raise ImproperlyConfigured("over_channels needs an application")
         self.application, self.layer, self.settings, self.hosting = application, layer, settings, None
         self.requests: dict[str, object] = {}
-        self.early: dict[str, list[dict]] = {}           # what came for requests that are still to begin
+        self.early = Early()
         self.late = 0                                    # messages dropped because the client had been answered already
         of = application.get if isinstance(application, dict) else lambda protocol: application
         http, lasting = of("http"), {channel: found for channel in LASTING if (found := of(channel.split(".")[0])) is not None}
@@ -138,7 +139,7 @@ class OverChannels:
         if deadline is not None and self.layer.now() > deadline:
             # Its client has got 504 long ago: a POST that runs now would run in secret (messages.md 1, `deadline`).
             self.late += 1
-            self.early.pop(message.get("reply_channel"), None)
+            self.early.taken(message.get("reply_channel"))
             return self.hosting.finish()
         try:
             request = self.http.request(message)
@@ -146,7 +147,7 @@ class OverChannels:
             if self.adoption.needed:
                 self.adoption.begin(request)
             self.http.begin(request)
-            for early in self.early.pop(request.reply_channel, ()):
+            for early in self.early.taken(request.reply_channel):
                 request.hear(early)
         except Exception:
             logger.exception("a request could not be started")
@@ -173,8 +174,7 @@ class OverChannels:
             if request is not None:
                 request.hear(message)
             elif self.hosting is None and str(message.get("type")).startswith("http."):
-                # The first request of a worker goes the runworker's way, and what the server sends behind it may overtake it.
-                self.early.setdefault(message["reply_channel"], []).append(message)
+                self.early.keep(message)
             else:
                 for sessions in self.sessions.values():          # one of them knows it
                     sessions.hear(message)

@@ -4,6 +4,7 @@ import logging
 from collections import deque
 
 from interfaces.worker.adoption import ADOPT
+from interfaces.worker.early import Early
 from interfaces.worker.lanes import Lanes
 from interfaces.worker.session import BEGUN, CLOSED, OPEN, OVER, Session, current
 
@@ -12,7 +13,6 @@ HALF = 32                    # messages.md, Credit: the server is told at the la
 HALF_BYTES = 128 * 1024      # the same of the window's 256 KiB
 TICK = 0.05                  # messages.md, Credit: two of them make 100 ms
 CLOSE_TIME = 10.0            # Daphne's application_close_timeout, for an application that was told that it is over
-EARLY = 1000                 # connections that are still to begin, of which something was heard; a guess
 
 
 class Sessions:
@@ -30,7 +30,7 @@ class Sessions:
         self.ticking: asyncio.TimerHandle | None = None
         self.ending: deque[tuple[float, Session]] = deque()
         self.watching: asyncio.TimerHandle | None = None
-        self.early: dict[str, list[dict]] = {}           # what came for connections that are still to begin
+        self.early = Early()
         self.keeping: dict[Session, asyncio.Task] = {}   # of those that are asked for their state
         self.forgotten: set[str] = set()                 # own channels of those that have ended, still in groups
         self.sweeping: asyncio.Task | None = None
@@ -77,7 +77,7 @@ class Sessions:
                 session.claim()                          # at once: until then the server can't tell it from one that is lost
             else:
                 self.loop.call_later(ADOPT, session.claim)
-        for early in self.early.pop(session.reply_channel, ()):
+        for early in self.early.taken(session.reply_channel):
             session.hear(early)
 
     def start(self, session: Session, scope: dict) -> None:
@@ -123,13 +123,10 @@ class Sessions:
         if session is not None:
             session.hear(message)
         elif self.may_be_early(message):
-            self.early.setdefault(message["reply_channel"], []).append(message)
-            if len(self.early) > EARLY:
-                del self.early[next(iter(self.early))]
+            self.early.keep(message)
 
     def may_be_early(self, message: dict) -> bool:
-        """The first message of a worker goes the runworker's way and takes longer than what comes straight from the socket: on
-        `local:` the server knows the owner by then, and sends what waited for one."""
+        """It may be for one that is still to begin (early.py)."""
         kind = message.get("type")
         if kind.__class__ is not str or message.get("reply_channel").__class__ is not str:
             return False

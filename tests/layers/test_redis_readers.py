@@ -37,30 +37,24 @@ async def test_a_reader_that_is_gone_is_doubtful_once(watching, redis_server):
     one, two = Client(redis_server.socket), Client(redis_server.socket)
     layer.watch("specific.one!owner", one("CLIENT", "ID"))
     layer.watch("specific.two!owner", two("CLIENT", "ID"))
-    looks = looks_at(redis_server)
-    await until(lambda: looks() >= 2, "it looks")
+    await looked_twice(redis_server)
     assert doubtful == []
     one.close()
     await until(lambda: doubtful, "noticed")
-    await until(lambda: looks() >= 2, "it looks on")
+    await looked_twice(redis_server)
     assert doubtful == ["specific.one"]
     two.close()
     await until(lambda: len(doubtful) == 2, "noticed")
     await until(lambda: layer.shards[0].readers.looking is None, "there is nobody to look at")
 
 
-def looks_at(server):
-    def count():
+async def looked_twice(server):
+    """From now on."""
+    def looks():
         found = [line for line in server("INFO", "commandstats").splitlines() if line.startswith(b"cmdstat_client|list")]
         return int(found[0].split(b"calls=")[1].split(b",")[0]) if found else 0
-    before = [count()]
-
-    def since():
-        if (now := count()) - before[0] >= 2:
-            before[0] = now
-            return 2
-        return 0
-    return since
+    before = looks()
+    await until(lambda: looks() >= before + 2, "it looks")
 
 
 @pytest_twisted.ensureDeferred
