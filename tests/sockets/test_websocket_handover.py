@@ -144,8 +144,8 @@ def test_a_client_that_leaves_during_the_change_over(served, opens):
 def test_a_consumer_that_blocks_its_lane_stops_no_other_connection(house):
     house.sockets(house.twistd(), "two_lanes")
     with connect(f"{house.ws}/sync", proxy=None) as sleeps, connect(f"{house.ws}/sync", proxy=None) as wakes:
-        sleeps.send("sleep: 0.6")
         began = time.monotonic()
+        sleeps.send("sleep: 0.6")
         for number in range(5):
             wakes.send(f"{number}")
             assert wakes.recv(5) == f"{number}"
